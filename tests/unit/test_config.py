@@ -1,0 +1,175 @@
+"""Settings: the Node container's environment, all faults at once, secrets unseen."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from avr_bridge import BridgeConfig, ConfigError, ModelConfig, Secret, ServerConfig
+from avr_bridge.config import DEFAULT_MODEL
+
+KEY = "sk-planted-secret"
+WIKI_PAGE_OF_SEPTEMBER_2025 = {
+    "PORT": "6030",
+    "OPENAI_API_KEY": KEY,
+    "OPENAI_MODEL": "gpt-4o-realtime-preview",
+    "OPENAI_INSTRUCTIONS": '"You are a helpful assistant."',
+    "OPENAI_TEMPERATURE": "0.8",
+    "OPENAI_MAX_TOKENS": "100",
+}
+
+
+def from_env(**variables: str) -> BridgeConfig:
+    return BridgeConfig.from_env({"OPENAI_API_KEY": KEY, **variables})
+
+
+def faults_of(**variables: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        from_env(**variables)
+    return caught.value.faults
+
+
+def test_defaults_are_those_of_the_node_container() -> None:
+    """A key alone is enough; every default is avr-sts-openai's, but for the audio format."""
+    config = from_env()
+    assert config.server.port == 6030
+    assert config.model.model == "gpt-realtime-2"
+    assert config.model.voice == "alloy"
+    assert config.model.reasoning_effort == "low"
+    assert config.model.transcription_model == "whisper-1"
+    assert config.model.turn_detection == "server_vad"
+    assert config.model.max_tokens is None
+    assert config.model.audio_format == "pcmu"
+    assert config.tools.ami_url == "http://127.0.0.1:6006"
+    assert config.audio.resampler == "fir"
+    assert config.warnings == ()
+
+
+def test_the_wiki_pages_environment_works_unchanged() -> None:
+    """Quotes are taken off, the retired model is replaced, temperature is ignored; both told."""
+    config = BridgeConfig.from_env(WIKI_PAGE_OF_SEPTEMBER_2025)
+    assert config.model.instructions == "You are a helpful assistant."
+    assert config.model.model == DEFAULT_MODEL
+    assert config.model.max_tokens == 100
+    retired, temperature = config.warnings
+    assert "gpt-4o-realtime-preview" in retired
+    assert DEFAULT_MODEL in retired
+    assert "OPENAI_TEMPERATURE" in temperature
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('"quoted"', "quoted"),
+        ("'quoted'", "quoted"),
+        ('""twice""', '"twice"'),
+        ("\"mixed'", "\"mixed'"),
+        ('  " inner blanks stay " ', " inner blanks stay "),
+    ],
+)
+def test_one_pair_of_quotes_is_taken_off(value: str, expected: str) -> None:
+    """Compose files in list form make the quotes part of the value; only one pair is theirs."""
+    assert from_env(OPENAI_INSTRUCTIONS=value).model.instructions == expected
+
+
+def test_an_empty_value_counts_as_unset() -> None:
+    """`- OPENAI_LANGUAGE=` in a Compose file means the default, as in the Node container."""
+    config = from_env(OPENAI_LANGUAGE="", PORT='""', OPENAI_VOICE=" ")
+    assert config.model.language is None
+    assert config.server.port == 6030
+    assert config.model.voice == "alloy"
+
+
+def test_all_faults_are_told_in_one_error() -> None:
+    """Each line names the variable, shows what was found and what was expected."""
+    faults = faults_of(
+        PORT="70000",
+        OPENAI_MAX_TOKENS="many",
+        OPENAI_ENDPOINT="ftp://host/v1",
+        OPENAI_AUDIO_FORMAT="opus",
+        OPENAI_TEMPERATURE="hot",
+    )
+    assert sorted(fault.split("=")[0] for fault in faults) == [
+        "OPENAI_AUDIO_FORMAT",
+        "OPENAI_ENDPOINT",
+        "OPENAI_MAX_TOKENS",
+        "OPENAI_TEMPERATURE",
+        "PORT",
+    ]
+    assert any("opus" in fault and "expected pcmu, pcma or pcm" in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [
+        ("PORT", "-1"),
+        ("PORT", "6030.5"),
+        ("OPENAI_MAX_TOKENS", "0"),
+        ("OPENAI_MAX_TOKENS", "40000"),
+        ("OPENAI_REASONING_EFFORT", "huge"),
+        ("OPENAI_TURN_DETECTION", "none"),
+        ("OPENAI_TURN_DETECTION_EAGERNESS", "very"),
+        ("OPENAI_URL_INSTRUCTIONS", "not an address"),
+        ("OPENAI_ENDPOINT", "ws://host:notaport/v1"),
+        ("OPENAI_ENDPOINT", "ws:///v1"),
+        ("OPENAI_TEMPERATURE", "nan"),
+        ("AMI_URL", "127.0.0.1:6006"),
+        ("AVR_RESAMPLER", "linear"),
+        ("AVR_LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused(name: str, bad: str) -> None:
+    """Nothing is guessed: one line, which names the variable."""
+    (fault,) = faults_of(**{name: bad})
+    assert fault.startswith(f"{name}=")
+
+
+@pytest.mark.parametrize("word", ["inf", "INF", "unlimited"])
+def test_max_tokens_may_be_without_limit(word: str) -> None:
+    """The Node container's default is the word inf."""
+    assert from_env(OPENAI_MAX_TOKENS=word).model.max_tokens is None
+
+
+def test_a_key_is_needed_unless_another_server_is_named() -> None:
+    """OpenAI needs a key; a local server may ask for none."""
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
+        BridgeConfig.from_env({})
+    config = BridgeConfig.from_env({"OPENAI_ENDPOINT": "ws://127.0.0.1:8080/v1"})
+    assert config.model.api_key is None
+
+
+def test_no_text_of_the_config_shows_the_key() -> None:
+    """repr, str and the errors of other settings never hold it; reveal does."""
+    config = from_env()
+    assert KEY not in repr(config)
+    assert KEY not in str(config.model.api_key)
+    assert KEY not in " ".join(faults_of(PORT="x"))
+    assert config.model.api_key is not None
+    assert config.model.api_key.reveal() == KEY
+
+
+def test_sections_built_in_code_are_checked_alike() -> None:
+    """A program that builds its config gets the same errors, at once."""
+    assert ModelConfig(api_key=Secret(KEY), max_tokens=7).max_tokens == 7
+    with pytest.raises(ConfigError, match="OPENAI_AUDIO_FORMAT"):
+        ModelConfig(audio_format="opus")
+    with pytest.raises(ConfigError, match="PORT"):
+        ServerConfig(port=-1)
+
+
+def test_sections_are_frozen() -> None:
+    """A setting cannot change under a running call."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        from_env().model.voice = "ash"  # type: ignore[misc]
+
+
+def test_a_long_value_is_cut_in_its_error() -> None:
+    """A prompt pasted into the wrong variable does not fill the screen."""
+    (fault,) = faults_of(OPENAI_TURN_DETECTION="x" * 5000)
+    assert len(fault) < 250
+
+
+def test_eagerness_without_semantic_vad_is_told() -> None:
+    """It would be silently without effect."""
+    (warning,) = from_env(OPENAI_TURN_DETECTION_EAGERNESS="high").warnings
+    assert "semantic_vad" in warning
