@@ -1,0 +1,124 @@
+"""What a call needs of the caller's side: events in, messages out, and a way to end.
+
+`websocket.py` and `http_stream.py` implement it for avr-core; an embedding program may bring its
+own. Values only: no wire format is known here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "AudioOut",
+    "CallStarted",
+    "CallerAudio",
+    "CallerEvent",
+    "CallerFault",
+    "CallerLeft",
+    "CallerMessage",
+    "CallerTransport",
+    "DtmfDigit",
+    "ErrorOut",
+    "Interruption",
+    "TranscriptOut",
+]
+
+
+@attrs.frozen
+class CallStarted:
+    """The call has an identity: avr-core's ``init``, or ``X-UUID`` of the legacy transport."""
+
+    uuid: str
+
+
+@attrs.frozen
+class CallerAudio:
+    """Sound of the caller: PCM16 LE mono, 8 kHz, whole samples, any length."""
+
+    pcm: bytes
+
+
+@attrs.frozen
+class DtmfDigit:
+    """One key of the caller's keypad."""
+
+    digit: str
+
+
+@attrs.frozen
+class CallerFault:
+    """A message that the protocol does not allow; `message` names the fault, the call goes on."""
+
+    message: str
+
+
+@attrs.frozen
+class CallerLeft:
+    """The caller hung up, or the connection is gone. Nothing follows."""
+
+
+CallerEvent = CallStarted | CallerAudio | DtmfDigit | CallerFault | CallerLeft
+
+
+@attrs.frozen
+class AudioOut:
+    """Sound for the caller: PCM16 LE mono, 8 kHz, whole frames of 320 bytes (20 ms)."""
+
+    pcm: bytes
+
+
+@attrs.frozen
+class Interruption:
+    """What was sent ahead is void: stop playing it."""
+
+
+@attrs.frozen
+class TranscriptOut:
+    """A finished piece of transcript; `role` is ``user`` or ``agent``."""
+
+    role: str
+    text: str
+
+
+@attrs.frozen
+class ErrorOut:
+    """Something went wrong; the text is fit for avr-core's webhook."""
+
+    message: str
+
+
+CallerMessage = AudioOut | Interruption | TranscriptOut | ErrorOut
+
+
+class CallerTransport(Protocol):
+    """One caller's connection. One task receives, another sends.
+
+    Attributes:
+        metadata: What is known of the call from outside (query parameters). Only ever text.
+        lead_ms: How much sound may be sent ahead of real time. Small, so that an interruption
+            is instant; smaller still where the peer cannot be told to drop what it has.
+    """
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...
+
+    @property
+    def lead_ms(self) -> int: ...
+
+    async def receive(self) -> CallerEvent:
+        """Wait for the next event. After `CallerLeft` it is not called again."""
+
+    async def send(self, message: CallerMessage) -> None:
+        """Send one message; what the transport has no words for is left out.
+
+        Raises:
+            CallerGone: The connection ended.
+        """
+
+    async def close(self, code: int, reason: str) -> None:
+        """End the connection with a WebSocket close code (1000 normal, 1011 failure)."""
