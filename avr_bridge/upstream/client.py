@@ -1,0 +1,228 @@
+"""The connection to the model: dial it over trio-websocket, write without blocking, read.
+
+A thin shell. trio_websocket is known in this file only, and its errors leave it as ours. What
+to say to the model is decided in `conversation.py`; JSON is made in `commands.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+import trio_websocket
+
+from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, UpstreamUnavailable
+from avr_bridge.upstream.commands import AppendAudio, Command, encode_command
+from avr_bridge.upstream.endpoint import realtime_headers, realtime_url
+from avr_bridge.upstream.events import ServerEvent, Unknown, decode_event
+from avr_bridge.upstream.socket import MessageSocket
+
+if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
+    from avr_bridge.config import ModelConfig
+
+__all__ = ["Dial", "RealtimeConnection", "dial_realtime", "open_realtime"]
+
+Dial = Callable[[str, Sequence[tuple[str, str]]], AbstractAsyncContextManager[MessageSocket]]
+"""How to get a socket to an address with headers; `dial_realtime` is the real one."""
+
+CONNECT_LIMIT_S = 10.0
+"""TCP, TLS and upgrade together. Measured medians are about 1 s; a caller waits no longer."""
+
+DISCONNECT_LIMIT_S = 1.0
+"""A polite close takes milliseconds; a peer that does not answer it is dropped after this."""
+
+MESSAGE_QUEUE = 64
+"""Messages read ahead. A full queue stops trio-websocket's reader and with it the answers to
+pings; our reader never waits, so this covers one long scheduling pause."""
+
+MAX_MESSAGE_CHARS = 16 * 1024 * 1024
+"""Audio deltas are about 16 kB; a retrieved item may hold minutes of sound."""
+
+COMMANDS_WAITING = 256
+"""Commands not yet written. They are small and rare; this many waiting means a dead peer."""
+
+AUDIO_BACKLOG_MS = 500
+"""Caller audio not yet written. Older sound is worth less than newer: the oldest is dropped."""
+
+
+class RealtimeConnection:
+    """An open session's wire. `receive` waits; everything sent is queued and never waits.
+
+    A writer task, hidden in `open_realtime`, sends what is queued: commands first, then audio,
+    as much of it as has gathered in one message.
+    """
+
+    def __init__(self, socket: MessageSocket) -> None:
+        self._socket = socket
+        self._commands: deque[Command] = deque()
+        self._audio = bytearray()
+        self._audio_bound_bytes = 0
+        # Capacity 1: it says that there is something to write, not how much.
+        self._bell, self._rung = trio.open_memory_channel[None](1)
+        self.dropped_audio_bytes = 0
+
+    def send_nowait(self, command: Command) -> None:
+        """Queue a command.
+
+        Raises:
+            UpstreamClosed: Too many wait already: the model no longer reads.
+        """
+        if len(self._commands) >= COMMANDS_WAITING:
+            raise UpstreamClosed(1006, "the model does not read what is sent to it")
+        self._commands.append(command)
+        self._ring()
+
+    def set_audio_format(self, fmt: AudioFormat) -> None:
+        """Bound the audio backlog for this format; what waits in an older format is dropped."""
+        self._audio_bound_bytes = fmt.bytes_of_ms(AUDIO_BACKLOG_MS)
+        self._audio.clear()
+
+    def append_audio_nowait(self, data: bytes) -> None:
+        """Queue caller audio in the session's format. Newest wins; the loss is counted."""
+        self._audio += data
+        excess = len(self._audio) - self._audio_bound_bytes
+        if excess > 0:
+            del self._audio[:excess]
+            self.dropped_audio_bytes += excess
+        self._ring()
+
+    async def receive(self) -> ServerEvent | Unknown:
+        """Wait for the next server event.
+
+        Raises:
+            UpstreamClosed: The model closed, or the connection was lost.
+        """
+        return decode_event(await self._socket.get_message())
+
+    async def aclose(self) -> None:
+        """Close the socket now; whoever waits in `receive` gets `UpstreamClosed`."""
+        await self._socket.aclose()
+
+    async def _write(self) -> None:
+        """Send what is queued, until cancelled or until the connection is gone."""
+        try:
+            async for _ in self._rung:
+                while self._commands:
+                    await self._socket.send_message(encode_command(self._commands.popleft()))
+                if self._audio:
+                    append = AppendAudio(bytes(self._audio))
+                    self._audio.clear()
+                    await self._socket.send_message(encode_command(append))
+        except UpstreamClosed:
+            return  # the reader sees the same and tells why
+
+    def _ring(self) -> None:
+        try:
+            self._bell.send_nowait(None)
+        except trio.WouldBlock:
+            return
+
+
+@asynccontextmanager
+async def open_realtime(
+    config: ModelConfig, *, dial: Dial | None = None
+) -> AsyncGenerator[RealtimeConnection]:
+    """Connect to the model; close politely on the way out, within 1 s.
+
+    Args:
+        config: Address and key.
+        dial: Replaces the real network, for tests and other transports.
+
+    Raises:
+        UpstreamUnavailable: It could not be reached; another try may help.
+        UpstreamRejected: It refused us; another try cannot help.
+    """
+    dial = dial or dial_realtime
+    async with dial(realtime_url(config), realtime_headers(config)) as socket:
+        connection = RealtimeConnection(socket)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection._write)
+            yield connection
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def dial_realtime(
+    url: str, headers: Sequence[tuple[str, str]]
+) -> AsyncGenerator[MessageSocket]:
+    """Dial over trio-websocket; connect and close have their own deadlines.
+
+    Raises:
+        UpstreamUnavailable: Network, TLS, deadline, or a status that may pass (429, 5xx).
+        UpstreamRejected: Any other status: a wrong address, key or model.
+    """
+    opened = trio_websocket.open_websocket_url(
+        url,
+        ssl_context=_tls_context() if url.startswith("wss:") else None,
+        extra_headers=[(name.encode(), value.encode()) for name, value in headers],
+        message_queue_size=MESSAGE_QUEUE,
+        max_message_size=MAX_MESSAGE_CHARS,
+        connect_timeout=CONNECT_LIMIT_S,
+        disconnect_timeout=DISCONNECT_LIMIT_S,
+        receive_buffer_size=None,
+    )
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                websocket = await stack.enter_async_context(opened)
+            except (trio_websocket.HandshakeError, OSError) as error:
+                raise _translated(error) from error
+            yield _TrioWebSocket(websocket)
+    except trio_websocket.DisconnectionTimeout:
+        return  # the peer did not answer our goodbye; its socket is closed all the same
+
+
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """One verifying context for all calls: loading the certificates takes tens of ms."""
+    return ssl.create_default_context()
+
+
+def _translated(error: Exception) -> UpstreamError:
+    if isinstance(error, trio_websocket.ConnectionRejected):
+        status = error.status_code
+        words = f"the model's server answered HTTP {status}"
+        if status == 429 or status >= 500:
+            return UpstreamUnavailable(words)
+        return UpstreamRejected(words)
+    if isinstance(error, trio_websocket.ConnectionTimeout):
+        return UpstreamUnavailable(f"no connection within {CONNECT_LIMIT_S:.0f} s")
+    cause = error.__cause__ or error
+    return UpstreamUnavailable(f"no connection: {cause}")
+
+
+class _TrioWebSocket:
+    """`MessageSocket` over trio-websocket: the one place that maps its errors."""
+
+    def __init__(self, websocket: trio_websocket.WebSocketConnection) -> None:
+        self._websocket = websocket
+
+    async def send_message(self, message: bytes | str) -> None:
+        text = message if isinstance(message, str) else message.decode()
+        try:
+            await self._websocket.send_message(text)
+        except trio_websocket.ConnectionClosed as closed:
+            raise _closed(closed) from closed
+
+    async def get_message(self) -> bytes | str:
+        try:
+            message: bytes | str = await self._websocket.get_message()
+        except trio_websocket.ConnectionClosed as closed:
+            raise _closed(closed) from closed
+        return message
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        await self._websocket.aclose(code, reason or None)
+
+
+def _closed(closed: trio_websocket.ConnectionClosed) -> UpstreamClosed:
+    reason = closed.reason
+    if reason is None:
+        return UpstreamClosed(1006)
+    return UpstreamClosed(reason.code, reason.reason or "")

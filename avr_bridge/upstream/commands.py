@@ -1,0 +1,131 @@
+"""Client events of the Realtime API (GA) that the bridge sends, and their JSON.
+
+Structs in, text frames out. When to send which is decided in `conversation.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from avr_bridge.audio.format import AudioFormat, Encoding
+
+if TYPE_CHECKING:
+    from avr_bridge.config import ModelConfig
+
+__all__ = [
+    "AppendAudio",
+    "Command",
+    "CreateItem",
+    "CreateResponse",
+    "UpdateSession",
+    "audio_format_object",
+    "audio_formats_only",
+    "encode_command",
+    "function_output",
+    "session_object",
+]
+
+
+class AppendAudio(msgspec.Struct, frozen=True, tag="input_audio_buffer.append"):
+    """A piece of the caller's sound in the session's input format; sent as base64."""
+
+    audio: bytes
+
+
+class UpdateSession(msgspec.Struct, frozen=True, tag="session.update"):
+    """Change the session; only the fields given change."""
+
+    session: dict[str, Any]
+    event_id: str
+
+
+class CreateItem(msgspec.Struct, frozen=True, tag="conversation.item.create"):
+    """Add an item to the conversation."""
+
+    item: dict[str, Any]
+    event_id: str
+
+
+class CreateResponse(msgspec.Struct, frozen=True, tag="response.create"):
+    """Ask for an answer now."""
+
+    event_id: str
+
+
+Command = AppendAudio | UpdateSession | CreateItem | CreateResponse
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_command(command: Command) -> str:
+    """The text frame of a command."""
+    return _encoder.encode(command).decode("ascii" if type(command) is AppendAudio else "utf-8")
+
+
+def audio_format_object(fmt: AudioFormat) -> dict[str, Any]:
+    """The API's name for a format. PCM must carry its rate and G.711 must not."""
+    if fmt.encoding is Encoding.PCM16:
+        return {"type": fmt.encoding.value, "rate": fmt.rate_hz}
+    return {"type": fmt.encoding.value}
+
+
+def session_object(config: ModelConfig, instructions: str, fmt: AudioFormat) -> dict[str, Any]:
+    """The one complete session that a call asks for, both directions in `fmt`.
+
+    Only what the model takes: `reasoning` makes models that do not reason refuse the whole
+    update, so it goes to `gpt-realtime-2` and newer alone; `temperature` is gone from the API.
+    """
+    turn_detection: dict[str, Any] = {
+        "type": config.turn_detection,
+        "create_response": True,
+        "interrupt_response": True,
+    }
+    if config.turn_detection == "semantic_vad" and config.eagerness:
+        turn_detection["eagerness"] = config.eagerness
+    if config.turn_detection == "server_vad":
+        # Sent in full: real sessions have shown other defaults than the documentation.
+        turn_detection |= {
+            "threshold": 0.5,
+            "prefix_padding_ms": 300,
+            "silence_duration_ms": 500,
+        }
+    transcription = {"model": config.transcription_model}
+    if config.language:
+        transcription["language"] = config.language
+    format_object = audio_format_object(fmt)
+    session: dict[str, Any] = {
+        "type": "realtime",
+        "output_modalities": ["audio"],
+        "instructions": instructions,
+        "audio": {
+            "input": {
+                "format": format_object,
+                "transcription": transcription,
+                "turn_detection": turn_detection,
+            },
+            "output": {"format": format_object, "voice": config.voice},
+        },
+        "tools": [],
+        "tool_choice": "auto",
+        "max_output_tokens": config.max_tokens or "inf",
+    }
+    if config.model.startswith("gpt-realtime-2"):
+        session["reasoning"] = {"effort": config.reasoning_effort}
+    return session
+
+
+def audio_formats_only(fmt: AudioFormat) -> dict[str, Any]:
+    """A partial session that changes both audio formats and nothing else."""
+    format_object = audio_format_object(fmt)
+    return {
+        "type": "realtime",
+        "audio": {"input": {"format": format_object}, "output": {"format": format_object}},
+    }
+
+
+def function_output(call_id: str, output: str) -> dict[str, Any]:
+    """The item that answers a function call; a call without one leaves the model waiting."""
+    kind: Literal["function_call_output"] = "function_call_output"
+    return {"type": kind, "call_id": call_id, "output": output}

@@ -1,0 +1,44 @@
+"""Where the model is: the WebSocket address and headers, made from the settings.
+
+Pure: nothing is connected here, `client.py` does that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from avr_bridge.config import ModelConfig
+
+__all__ = ["DEFAULT_ENDPOINT", "realtime_headers", "realtime_url"]
+
+DEFAULT_ENDPOINT = "wss://api.openai.com/v1"
+BASE_PATHS = ("", "/v1", "/openai", "/openai/v1")
+"""Paths that are a base, to which ``/realtime`` belongs; any other path is taken as given."""
+_SECURE = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+
+
+def realtime_url(config: ModelConfig) -> str:
+    """The address to dial for one session.
+
+    ``http`` becomes ``ws`` and ``https`` ``wss``; ``/realtime`` is appended to a base path;
+    ``model=`` is added unless the address already names a model, a deployment or a call (the
+    rules that livekit's and OpenAI's own clients follow for compatible servers).
+    """
+    parts = urlsplit(config.endpoint or DEFAULT_ENDPOINT)
+    path = parts.path.rstrip("/")
+    if path in BASE_PATHS:
+        path += "/realtime"
+    named = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    query = parts.query
+    if not named & {"model", "deployment", "call_id"}:
+        query += ("&" if query else "") + f"model={quote(config.model, safe='')}"
+    return urlunsplit((_SECURE[parts.scheme], parts.netloc, path, query, ""))
+
+
+def realtime_headers(config: ModelConfig) -> list[tuple[str, str]]:
+    """Headers of the upgrade request. Never ``OpenAI-Beta``: OpenAI closes such sessions."""
+    if config.api_key is None:
+        return []
+    return [("Authorization", f"Bearer {config.api_key.reveal()}")]

@@ -1,0 +1,184 @@
+"""Server events of the Realtime API (GA) that the bridge acts on; all others are `Unknown`.
+
+Text frames in, structs out. Lenient by intent: unknown fields are dropped and unknown or
+misshapen events never raise, because servers add both without notice. What an event *means* is
+decided in `conversation.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "AudioDelta",
+    "AudioDone",
+    "CallerTranscript",
+    "ErrorDetail",
+    "ErrorEvent",
+    "ResponseCreated",
+    "ResponseDone",
+    "ServerEvent",
+    "SessionCreated",
+    "SessionUpdated",
+    "SpeechStarted",
+    "SpeechStopped",
+    "TranscriptDone",
+    "Unknown",
+    "decode_event",
+]
+
+
+class SessionCreated(msgspec.Struct, frozen=True, tag="session.created"):
+    """First event of a connection; `session` is the server's default session."""
+
+    session: dict[str, Any]
+
+
+class SessionUpdated(msgspec.Struct, frozen=True, tag="session.updated"):
+    """A `session.update` took effect; `session` is the full session now in force."""
+
+    session: dict[str, Any]
+
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """The inner object of an `error` event and of a failed response."""
+
+    message: str | None = None
+    code: str | None = None
+    type: str | None = None
+    param: str | None = None
+    event_id: str | None = None
+
+
+class ErrorEvent(msgspec.Struct, frozen=True, tag="error"):
+    """Something was refused or failed; most of these do not harm the session."""
+
+    error: ErrorDetail
+
+
+class SpeechStarted(msgspec.Struct, frozen=True, tag="input_audio_buffer.speech_started"):
+    """The server hears the caller speak: the moment of a barge-in."""
+
+    item_id: str | None = None
+    audio_start_ms: int | None = None
+
+
+class SpeechStopped(msgspec.Struct, frozen=True, tag="input_audio_buffer.speech_stopped"):
+    """The caller's turn ended, as the server hears it."""
+
+    item_id: str | None = None
+    audio_end_ms: int | None = None
+
+
+class CallerTranscript(
+    msgspec.Struct, frozen=True, tag="conversation.item.input_audio_transcription.completed"
+):
+    """What the caller said, as text; may arrive before, during or after the answer."""
+
+    transcript: str
+    item_id: str | None = None
+
+
+class ResponseInfo(msgspec.Struct, frozen=True):
+    """The response object of `response.created` and `response.done`."""
+
+    id: str | None = None
+    status: str | None = None
+    status_details: Any = None
+    output: list[dict[str, Any]] | None = None
+    usage: dict[str, Any] | None = None
+
+    @property
+    def error(self) -> ErrorDetail | None:
+        """Why a failed response failed; the field has been seen as object, text and null."""
+        details = self.status_details
+        if isinstance(details, str):
+            return ErrorDetail(message=details)
+        inner = details.get("error") if isinstance(details, dict) else None
+        try:
+            return msgspec.convert(inner, ErrorDetail) if isinstance(inner, dict) else None
+        except msgspec.ValidationError:
+            return ErrorDetail(message=str(inner))
+
+
+class ResponseCreated(msgspec.Struct, frozen=True, tag="response.created"):
+    """An answer begins, ours or one that the server's turn detection asked for."""
+
+    response: ResponseInfo
+
+
+class ResponseDone(msgspec.Struct, frozen=True, tag="response.done"):
+    """An answer is generated, cut or failed; its sound may play on for many seconds."""
+
+    response: ResponseInfo
+
+
+class AudioDelta(msgspec.Struct, frozen=True, tag="response.output_audio.delta"):
+    """A piece of an answer's sound, in the session's output format and of any length."""
+
+    delta: bytes
+    item_id: str
+    response_id: str | None = None
+    content_index: int = 0
+
+
+class AudioDone(msgspec.Struct, frozen=True, tag="response.output_audio.done"):
+    """No more sound for this item."""
+
+    item_id: str
+    response_id: str | None = None
+    content_index: int = 0
+
+
+class TranscriptDone(msgspec.Struct, frozen=True, tag="response.output_audio_transcript.done"):
+    """What the answer says, as text."""
+
+    transcript: str
+    item_id: str
+    response_id: str | None = None
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """An event that we do not act on. `fault` says why, where a known one was misshapen."""
+
+    type: str
+    fault: str | None = None
+
+
+ServerEvent = (
+    SessionCreated
+    | SessionUpdated
+    | ErrorEvent
+    | SpeechStarted
+    | SpeechStopped
+    | CallerTranscript
+    | ResponseCreated
+    | ResponseDone
+    | AudioDelta
+    | AudioDone
+    | TranscriptDone
+)
+
+
+class _Head(msgspec.Struct):
+    type: str
+
+
+_decoder: msgspec.json.Decoder[ServerEvent] = msgspec.json.Decoder(ServerEvent)
+_head_decoder = msgspec.json.Decoder(_Head)
+_KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in ServerEvent.__args__)
+
+
+def decode_event(message: bytes | str) -> ServerEvent | Unknown:
+    """Read one text frame. Base64 audio comes out as bytes. Never raises."""
+    try:
+        return _decoder.decode(message)
+    except (msgspec.DecodeError, UnicodeError) as misfit:
+        fault = str(misfit)
+    try:
+        kind = _head_decoder.decode(message).type
+    except (msgspec.DecodeError, UnicodeError):
+        return Unknown("", fault)
+    return Unknown(kind, fault if kind in _KNOWN else None)

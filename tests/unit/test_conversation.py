@@ -1,0 +1,404 @@
+"""The model's state machine: phases, the response gate, barge-in, errors. No I/O, no clock."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avr_bridge import ModelConfig
+from avr_bridge.audio.format import ALAW_8K, PCM16_24K, ULAW_8K
+from avr_bridge.upstream.commands import CreateItem, CreateResponse, UpdateSession
+from avr_bridge.upstream.conversation import (
+    Action,
+    Conversation,
+    FinishItem,
+    FormatsAgreed,
+    Gate,
+    GiveUp,
+    Interrupt,
+    Note,
+    Phase,
+    Play,
+    Say,
+    Send,
+    Tell,
+    TurnEnded,
+)
+from avr_bridge.upstream.error_codes import Severity, severity_of
+from avr_bridge.upstream.events import ErrorDetail, Unknown, decode_event
+
+
+def event(type: str, **fields: Any) -> str:
+    return json.dumps({"type": type, "event_id": "event_1", **fields})
+
+
+def feed(machine: Conversation, type: str, **fields: Any) -> list[Action]:
+    return machine.handle(decode_event(event(type, **fields)))
+
+
+def session(format_type: str = "audio/pcmu", **more: Any) -> dict[str, Any]:
+    fmt = {"type": format_type, **more}
+    return {
+        "type": "realtime",
+        "expires_at": 1795000000,
+        "audio": {"input": {"format": fmt}, "output": {"format": fmt}},
+    }
+
+
+def error(code: str | None, message: str = "words", **fields: Any) -> dict[str, Any]:
+    return {"type": "invalid_request_error", "code": code, "message": message, **fields}
+
+
+def ready(*, speaks_first: bool = False, **settings: Any) -> Conversation:
+    machine = Conversation(ModelConfig(**settings), "be kind", model_speaks_first=speaks_first)
+    feed(machine, "session.created", session={})
+    feed(machine, "session.updated", session=session())
+    return machine
+
+
+def creates(actions: list[Action]) -> int:
+    return sum(isinstance(a, Send) and isinstance(a.command, CreateResponse) for a in actions)
+
+
+def delta(machine: Conversation, item: str = "A", response: str = "R") -> list[Action]:
+    return feed(
+        machine,
+        "response.output_audio.delta",
+        item_id=item,
+        response_id=response,
+        output_index=0,
+        content_index=0,
+        delta="f39/fw==",
+    )
+
+
+def created(machine: Conversation, response: str = "R") -> list[Action]:
+    return feed(machine, "response.created", response={"id": response, "status": "in_progress"})
+
+
+def done(machine: Conversation, status: str = "completed", **fields: Any) -> list[Action]:
+    return feed(machine, "response.done", response={"id": "R", "status": status, **fields})
+
+
+# -- setting up ---------------------------------------------------------------------------
+
+
+def test_one_complete_update_after_session_created() -> None:
+    """Nothing is sent before `session.created`; then one update with everything in it."""
+    config = ModelConfig(max_tokens=300, language="de", voice="marin")
+    machine = Conversation(config, "be kind")
+    (action,) = feed(machine, "session.created", session={"expires_at": 1795000000})
+    assert machine.phase is Phase.CONFIGURING
+    assert machine.expires_at_s == 1795000000
+    assert isinstance(action, Send)
+    assert isinstance(action.command, UpdateSession)
+    sent = action.command.session
+    assert sent["type"] == "realtime"
+    assert sent["instructions"] == "be kind"
+    assert sent["max_output_tokens"] == 300
+    assert sent["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+    assert sent["audio"]["output"] == {"format": {"type": "audio/pcmu"}, "voice": "marin"}
+    assert sent["audio"]["input"]["transcription"] == {"model": "whisper-1", "language": "de"}
+    assert sent["audio"]["input"]["turn_detection"]["type"] == "server_vad"
+    assert sent["reasoning"] == {"effort": "low"}
+    assert "temperature" not in sent
+
+
+def test_what_a_model_does_not_take_is_not_sent() -> None:
+    """`reasoning` makes other models refuse the update; PCM needs its rate, G.711 none."""
+    machine = Conversation(
+        ModelConfig(model="gpt-realtime-1.5", audio_format="pcm", turn_detection="semantic_vad"),
+        "x",
+    )
+    (action,) = feed(machine, "session.created", session={})
+    assert isinstance(action, Send)
+    assert isinstance(action.command, UpdateSession)
+    sent = action.command.session
+    assert "reasoning" not in sent
+    assert sent["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24000}
+    assert sent["audio"]["input"]["turn_detection"] == {
+        "type": "semantic_vad",
+        "create_response": True,
+        "interrupt_response": True,
+    }
+
+
+def test_the_greeting_is_asked_for_once() -> None:
+    """A later `session.updated` greets nobody a second time."""
+    machine = Conversation(ModelConfig(), "x")
+    feed(machine, "session.created", session={})
+    assert creates(feed(machine, "session.updated", session=session())) == 1
+    created(machine)
+    done(machine)
+    assert creates(feed(machine, "session.updated", session=session())) == 0
+
+
+@pytest.mark.parametrize(
+    ("shown", "agreed", "as_requested"),
+    [
+        (session(), ULAW_8K, True),
+        (session("audio/pcma"), ALAW_8K, False),
+        (session("audio/pcm", rate=24000), PCM16_24K, False),
+        ({"type": "realtime"}, ULAW_8K, True),
+        ({"audio": {"input": None, "output": {"format": None}}}, ULAW_8K, True),
+    ],
+)
+def test_the_format_in_force_is_the_one_shown(
+    shown: dict[str, Any], agreed: object, as_requested: bool
+) -> None:
+    """`session.updated` decides; where it shows nothing, what was asked for holds."""
+    machine = Conversation(ModelConfig(), "x", model_speaks_first=False)
+    feed(machine, "session.created", session={})
+    (action,) = feed(machine, "session.updated", session=shown)
+    assert action == FormatsAgreed(agreed, agreed, as_requested)  # type: ignore[arg-type]
+    assert machine.phase is Phase.READY
+
+
+@pytest.mark.parametrize("shown", [session("audio/pcm", rate=16000), session("audio/opus")])
+def test_a_format_that_we_do_not_speak_ends_the_call(shown: dict[str, Any]) -> None:
+    """Noise for the rest of the call would be worse."""
+    machine = Conversation(ModelConfig(), "x")
+    feed(machine, "session.created", session={})
+    (action,) = feed(machine, "session.updated", session=shown)
+    assert isinstance(action, GiveUp)
+
+
+@pytest.mark.parametrize("event_id", ["br-1", None])
+def test_a_refused_update_ends_the_call(event_id: str | None) -> None:
+    """Nothing of a refused update is in force; some refusals do not echo our id."""
+    machine = Conversation(ModelConfig(), "x")
+    feed(machine, "session.created", session={})
+    (action,) = feed(machine, "error", error=error("unknown_parameter", event_id=event_id))
+    assert isinstance(action, GiveUp)
+    assert "words" in action.message
+
+
+# -- the gate -----------------------------------------------------------------------------
+
+
+def test_requests_wait_behind_the_running_answer_and_become_one() -> None:
+    """Two requests during an answer are one `response.create` after it."""
+    machine = ready()
+    created(machine)
+    assert machine.request_response() == []
+    assert machine.request_response() == []
+    assert creates(done(machine)) == 1
+    assert machine.gate is Gate.REQUESTED
+
+
+def test_a_lost_race_is_asked_again_after_the_winner() -> None:
+    """The server's turn detection was faster: our request follows when that answer is done."""
+    machine = ready()
+    assert creates(machine.request_response()) == 1
+    created(machine, "VAD")
+    taken = error("conversation_already_has_active_response")
+    assert feed(machine, "error", error=taken) == []
+    assert creates(done(machine)) == 1
+
+
+def test_a_lost_race_whose_winner_is_already_done_is_asked_again_at_once() -> None:
+    """Waiting for a `response.done` that has passed would be silence for ever."""
+    machine = ready()
+    machine.request_response()
+    created(machine, "VAD")
+    done(machine)
+    taken = error("conversation_already_has_active_response")
+    assert creates(feed(machine, "error", error=taken)) == 1
+
+
+def test_response_done_without_created_frees_the_gate() -> None:
+    """Seen in the wild during interruptions."""
+    machine = ready()
+    machine.request_response()
+    done(machine, "cancelled")
+    assert machine.gate is Gate.FREE
+
+
+@given(st.lists(st.sampled_from(["ask", "created", "done", "taken", "speech", "delta"])))
+def test_no_request_is_lost_and_none_races(steps: list[str]) -> None:
+    """In any order of events: creates are sent only through a free gate, and a request that
+    was made is either on its way or kept."""
+    machine = ready()
+    outstanding = False
+    for step in steps:
+        gate_before = machine.gate
+        actions: list[Action] = []
+        if step == "ask":
+            actions = machine.request_response()
+            outstanding = True
+        elif step == "created":
+            created(machine)
+            outstanding = outstanding and machine._request_pending
+        elif step == "done":
+            actions = done(machine)
+            outstanding = outstanding and (
+                machine._request_pending or machine.gate is Gate.REQUESTED
+            )
+        elif step == "taken":
+            taken = error("conversation_already_has_active_response")
+            actions = feed(machine, "error", error=taken)
+            outstanding = True
+        elif step == "speech":
+            feed(machine, "input_audio_buffer.speech_started")
+        else:
+            delta(machine)
+        assert creates(actions) <= 1
+        if creates(actions):
+            assert machine.gate is Gate.REQUESTED
+            assert gate_before is Gate.FREE or step == "done"
+        if outstanding:
+            assert machine._request_pending or machine.gate is not Gate.FREE
+
+
+# -- sound, barge-in, transcripts -----------------------------------------------------------
+
+
+def test_deltas_play_and_the_item_is_finished_once() -> None:
+    """Sound comes out as bytes; `output_audio.done` and `response.done` finish one item once."""
+    machine = ready()
+    created(machine)
+    assert delta(machine) == [Play("A", b"\x7f\x7f\x7f\x7f")]
+    assert feed(machine, "response.output_audio.done", item_id="A") == [FinishItem("A")]
+    assert done(machine) == []
+
+
+def test_an_item_without_its_done_is_finished_by_the_response() -> None:
+    """Optional events are optional: the tail is flushed all the same."""
+    machine = ready()
+    created(machine)
+    delta(machine)
+    assert done(machine) == [FinishItem("A")]
+
+
+def test_the_next_item_of_a_response_finishes_the_one_before() -> None:
+    """Reasoning models speak several items in one response."""
+    machine = ready()
+    created(machine)
+    delta(machine, "A")
+    assert delta(machine, "B") == [FinishItem("A"), Play("B", b"\x7f\x7f\x7f\x7f")]
+
+
+def test_late_deltas_of_an_interrupted_answer_are_dropped() -> None:
+    """What was in flight when the caller spoke is never played; the next answer is."""
+    machine = ready()
+    created(machine, "R1")
+    delta(machine, "A", "R1")
+    assert feed(machine, "input_audio_buffer.speech_started", item_id="U") == [Interrupt()]
+    assert delta(machine, "A", "R1") == []
+    done(machine, "cancelled")
+    created(machine, "R2")
+    assert delta(machine, "B", "R2") == [Play("B", b"\x7f\x7f\x7f\x7f")]
+
+
+def test_turns_and_transcripts() -> None:
+    """Both sides' text is passed on; empty text is not."""
+    machine = ready()
+    assert feed(machine, "input_audio_buffer.speech_stopped") == [TurnEnded()]
+    heard = "conversation.item.input_audio_transcription.completed"
+    assert feed(machine, heard, item_id="U", transcript="Hi") == [Say("user", "Hi")]
+    assert feed(machine, heard, item_id="U", transcript="") == []
+    said = "response.output_audio_transcript.done"
+    assert feed(machine, said, item_id="A", transcript="Yes") == [Say("agent", "Yes")]
+
+
+def test_a_tool_that_does_not_exist_is_answered_in_words() -> None:
+    """Models call tools that nobody offered; without an output the model waits for ever."""
+    machine = ready()
+    created(machine)
+    call = {"type": "function_call", "name": "fly", "call_id": "c1", "arguments": "{}"}
+    cut = {**call, "call_id": "c2", "status": "incomplete"}
+    actions = done(machine, output=[{**call, "status": "completed"}, cut])
+    outputs = [a.command for a in actions if isinstance(a, Send)]
+    assert isinstance(outputs[0], CreateItem)
+    assert outputs[0].item["call_id"] == "c1"
+    assert "fly" in outputs[0].item["output"]
+    assert isinstance(outputs[1], CreateResponse)
+    assert len(outputs) == 2
+
+
+# -- errors -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "response_cancel_not_active",
+        "input_audio_buffer_commit_empty",
+        "item_truncate_invalid_item_id",
+        "unsupported_content_type",
+    ],
+)
+def test_harmless_errors_reach_nobody(code: str) -> None:
+    """A note for the debug log, nothing for avr-core."""
+    (action,) = feed(ready(), "error", error=error(code))
+    assert isinstance(action, Note)
+    assert not action.severe
+
+
+@pytest.mark.parametrize("code", ["insufficient_quota", "invalid_api_key", "model_not_found"])
+def test_hopeless_errors_end_the_call(code: str) -> None:
+    """As an event and as the reason of a failed answer."""
+    assert isinstance(feed(ready(), "error", error=error(code))[0], GiveUp)
+    details = {"type": "failed", "error": error(code)}
+    assert isinstance(done(ready(), "failed", status_details=details)[0], GiveUp)
+
+
+def test_other_errors_are_told_and_survived() -> None:
+    """An unknown code is reported; the session is usable."""
+    note, tell = feed(ready(), "error", error=error("brand_new_code"))
+    assert isinstance(note, Note)
+    assert note.severe
+    assert tell == Tell("words")
+
+
+@pytest.mark.parametrize("details", [None, "text", {"type": "failed"}, {"error": None}, 7, []])
+def test_any_shape_of_status_details_is_survived(details: object) -> None:
+    """Seen as object, text and null."""
+    actions = done(ready(), "failed", status_details=details)
+    assert any(isinstance(action, Tell) for action in actions)
+
+
+def test_truncating_too_late_is_noise() -> None:
+    """There was less to cut than we thought; the session goes on."""
+    late = ErrorDetail(
+        code="invalid_value", message="Audio content of 3700ms is already shorter than 3760ms"
+    )
+    assert severity_of(late) is Severity.NOISE
+
+
+# -- reading ------------------------------------------------------------------------------
+
+
+@given(st.one_of(st.text(), st.binary()))
+def test_reading_never_raises(message: str | bytes) -> None:
+    """Garbage is an unknown event."""
+    decode_event(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"response.output_audio.delta","delta":"%%"}',
+        '{"type":"session.updated","session":[]}',
+        '{"type":"error"}',
+    ],
+)
+def test_misshapen_known_events_are_noted(text: str) -> None:
+    """They change nothing, and the log says so."""
+    read = decode_event(text)
+    assert isinstance(read, Unknown)
+    assert read.fault
+    (action,) = ready().handle(read)
+    assert isinstance(action, Note)
+
+
+def test_unknown_events_and_fields_are_ignored() -> None:
+    """Servers add both without notice."""
+    assert feed(ready(), "rate_limits.updated", rate_limits=[]) == []
+    assert feed(ready(), "input_audio_buffer.speech_stopped", item_id="U", phase="new") == [
+        TurnEnded()
+    ]
