@@ -1,0 +1,1 @@
+"""Where both sides meet: one call, its three tasks and its end."""

@@ -1,0 +1,117 @@
+"""Why a call ended, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+import trio
+
+__all__ = ["CallEnding", "CallSummary", "EndReason"]
+
+
+class EndReason(enum.Enum):
+    """Exactly one of these ends each call. The value is the name used in logs."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    """The usual end: avr-core closed its connection."""
+
+    CALLER_STALLED = "caller_stalled"
+    """The caller's side no longer reads what it is sent."""
+
+    MODEL_UNAVAILABLE = "model_unavailable"
+    """The model could not be reached, or did not set the session up in time."""
+
+    MODEL_REJECTED = "model_rejected"
+    """The model refused the key, the model or the session: no retry helps."""
+
+    MODEL_CLOSED = "model_closed"
+    """The model's connection ended during the call."""
+
+    CANCELLED = "cancelled"
+    """The program around the call cancelled it."""
+
+    INTERNAL_ERROR = "internal_error"
+    """A bug in one of the call's tasks."""
+
+
+CLOSE_CODES = {
+    EndReason.CALLER_HUNG_UP: 1000,
+    EndReason.CALLER_STALLED: 1008,
+    EndReason.MODEL_UNAVAILABLE: 1011,
+    EndReason.MODEL_REJECTED: 1011,
+    EndReason.MODEL_CLOSED: 1011,
+    EndReason.CANCELLED: 1001,
+    EndReason.INTERNAL_ERROR: 1011,
+}
+"""WebSocket close code toward the caller, by reason (RFC 6455 §7.4.1)."""
+
+
+class CallEnding:
+    """Ends a call once: the first reason stands. Holds the scope that ending cancels."""
+
+    def __init__(self) -> None:
+        self.reason: EndReason | None = None
+        self.detail = ""
+        self._scopes: list[trio.CancelScope] = []
+
+    def end(self, reason: EndReason, detail: str = "") -> None:
+        """Record why the call ends and stop its work. Later calls change nothing."""
+        if self.reason is not None:
+            return
+        self.reason = reason
+        self.detail = detail
+        if self._scopes:
+            self._scopes[-1].cancel()
+
+    def scope(self) -> _EndingScope:
+        """A block that `end` leaves. Of nested ones only the innermost is cancelled, so that
+        the blocks around it can close politely."""
+        return _EndingScope(self._scopes, already_over=self.reason is not None)
+
+
+class _EndingScope:
+    def __init__(self, scopes: list[trio.CancelScope], *, already_over: bool) -> None:
+        self._scopes = scopes
+        self._scope = trio.CancelScope()
+        if already_over:
+            self._scope.cancel()
+
+    def __enter__(self) -> trio.CancelScope:
+        self._scopes.append(self._scope)
+        return self._scope.__enter__()
+
+    def __exit__(self, *error: object) -> bool | None:
+        self._scopes.remove(self._scope)
+        swallowed: bool | None = self._scope.__exit__(*error)  # type: ignore[arg-type]
+        return swallowed
+
+
+@attrs.frozen
+class CallSummary:
+    """What a call was, once it is over. Times in seconds, sound in milliseconds.
+
+    Attributes:
+        answered_after_s: From the call's start until the first sound left for the caller;
+            None if none did.
+        caller_audio_ms: Sound received from the caller.
+        played_ms: Sound sent to the caller.
+        underruns: Times the caller's playback ran dry in the middle of an answer.
+        dropped_ms: Sound of the caller that the model did not get because it was too slow.
+    """
+
+    uuid: str
+    end_reason: EndReason
+    detail: str
+    metadata: Mapping[str, str]
+    duration_s: float
+    answered_after_s: float | None
+    caller_audio_ms: float
+    played_ms: float
+    dropped_ms: float
+    turns: int
+    interruptions: int
+    underruns: int
+    digits: int
+    faults: int

@@ -1,0 +1,60 @@
+"""`pump_inbound`: everything the caller's side sends, taken off its socket at once.
+
+The first task on the road of the caller's sound. It waits for nothing but the caller: Quart's
+receive queue has no bound, so whoever is slow here would grow memory and delay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from avr_bridge.call.ending import CallEnding, EndReason
+from avr_bridge.caller.transport import (
+    CallerAudio,
+    CallerFault,
+    CallerLeft,
+    CallerTransport,
+    CallStarted,
+    DtmfDigit,
+    ErrorOut,
+)
+
+if TYPE_CHECKING:
+    import trio
+
+    from avr_bridge.call.orders import Orders
+    from avr_bridge.call.stats import CallStats
+    from avr_bridge.call.uplink import Uplink
+
+__all__ = ["pump_inbound"]
+
+
+async def pump_inbound(
+    transport: CallerTransport,
+    starts: trio.MemorySendChannel[CallStarted],
+    uplink: Uplink,
+    orders: Orders,
+    ending: CallEnding,
+    stats: CallStats,
+) -> None:
+    """Carry the caller's events on until the caller leaves or the call is cancelled.
+
+    Args:
+        starts: Capacity 1; gets the one `CallStarted`.
+    """
+    while True:
+        match await transport.receive():
+            case CallerAudio(pcm=pcm):
+                stats.caller_bytes += len(pcm)
+                uplink.push(pcm)
+            case CallStarted() as start:
+                stats.uuid = start.uuid
+                starts.send_nowait(start)
+            case DtmfDigit():
+                stats.digits += 1
+            case CallerFault(message=message):
+                stats.faults += 1
+                orders.give(ErrorOut(message))
+            case CallerLeft():
+                ending.end(EndReason.CALLER_HUNG_UP)
+                return

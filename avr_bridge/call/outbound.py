@@ -1,0 +1,112 @@
+"""`pump_outbound`: frames at their time to the caller, and everything else at once.
+
+The last task on an answer's road. It holds the queue of what is still to be played, so that
+`SilenceNow` empties it the moment the caller speaks. It does not know the model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from avr_bridge.audio.format import PCM16_8K
+from avr_bridge.audio.pacing import Pacer
+from avr_bridge.audio.playout import Playout
+from avr_bridge.call.ending import CallEnding, EndReason
+from avr_bridge.call.orders import FinishAnswer, Order, PlaySound, SilenceNow
+from avr_bridge.caller.transport import (
+    AudioOut,
+    CallerTransport,
+    ErrorOut,
+    Interruption,
+    TranscriptOut,
+)
+from avr_bridge.errors import CallerGone
+
+if TYPE_CHECKING:
+    from avr_bridge.call.stats import CallStats
+
+__all__ = ["pump_outbound"]
+
+CHUNK_FRAMES = 2
+"""Frames to a message in the steady state: half the messages, and 40 ms more in the queue that
+an interruption clears. avr-core cuts messages into frames itself."""
+
+LONGEST_ANSWER_MS = 15 * 60 * 1000
+"""Sound waiting to be played: 14 MB. The longest answer a model gives lasts under 4 minutes at
+4,096 tokens; more than this is a model that never stops."""
+
+
+async def pump_outbound(
+    transport: CallerTransport,
+    orders: trio.MemoryReceiveChannel[Order],
+    ending: CallEnding,
+    stats: CallStats,
+) -> None:
+    """Play what is ordered, paced to real time. Runs until cancelled or the caller is gone."""
+    pump = _OutboundPump(transport, stats)
+    try:
+        while True:
+            await pump.send_due_frames()
+            order = None
+            with trio.move_on_at(pump.next_due_s()):
+                order = await orders.receive()
+            if order is not None:
+                await pump.carry_out(order)
+    except CallerGone:
+        ending.end(EndReason.CALLER_HUNG_UP)
+
+
+class _OutboundPump:
+    def __init__(self, transport: CallerTransport, stats: CallStats) -> None:
+        self._transport = transport
+        self._stats = stats
+        self._playout = Playout(PCM16_8K)
+        self._pacer = Pacer(transport.lead_ms, CHUNK_FRAMES)
+        self._in_answer = False
+
+    def next_due_s(self) -> float:
+        """When frames may go out next; never, while none wait."""
+        return self._pacer.next_due_s() if self._playout.waiting_frames else math.inf
+
+    async def send_due_frames(self) -> None:
+        """Send the frames whose time has come, in one message."""
+        now_s = trio.current_time()
+        frames = min(self._pacer.frames_due(now_s), self._playout.waiting_frames)
+        if frames == 0:
+            return
+        if self._in_answer and self._pacer.is_dry(now_s):
+            self._stats.underruns += 1
+        if self._stats.first_sound_s is None:
+            self._stats.first_sound_s = now_s
+        pcm = self._playout.take(frames)
+        self._pacer.sent(frames, now_s)
+        self._stats.played_frames += frames
+        self._in_answer = self._playout.answer_open or self._playout.waiting_frames > 0
+        await self._transport.send(AudioOut(pcm))
+
+    async def carry_out(self, order: Order) -> None:
+        """Do one order."""
+        match order:
+            case PlaySound(pcm=pcm):
+                if self._playout.waiting_bytes < PCM16_8K.bytes_of_ms(LONGEST_ANSWER_MS):
+                    self._playout.push(pcm)
+            case FinishAnswer():
+                self._playout.finish()
+                self._in_answer = self._in_answer and self._playout.waiting_frames > 0
+            case SilenceNow():
+                await self._silence()
+            case TranscriptOut() | ErrorOut():
+                await self._transport.send(order)
+
+    async def _silence(self) -> None:
+        """Stop at once. Nothing is said to a caller who was hearing nothing."""
+        was_heard = self._playout.waiting_bytes or not self._pacer.is_dry(trio.current_time())
+        self._playout.clear()
+        self._pacer.reset()
+        self._in_answer = False
+        if was_heard:
+            self._stats.interruptions += 1
+            await self._transport.send(Interruption())

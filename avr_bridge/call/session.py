@@ -1,0 +1,153 @@
+"""`run_call`: one call from its first byte to its summary. One nursery, three tasks.
+
+Where the caller's side and the model's side meet. The only place that splits exception groups
+and logs a call's failures: Quart-Trio would swallow what is raised during a hangup.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from avr_bridge.audio.format import FRAME_MS, PCM16_8K
+from avr_bridge.call.conversation import run_conversation
+from avr_bridge.call.ending import CLOSE_CODES, CallEnding, CallSummary, EndReason
+from avr_bridge.call.inbound import pump_inbound
+from avr_bridge.call.orders import ORDERS_WAITING, Order, Orders
+from avr_bridge.call.outbound import pump_outbound
+from avr_bridge.call.stats import CallStats
+from avr_bridge.call.uplink import Uplink
+from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut
+from avr_bridge.errors import CallerGone, CallFailed
+from avr_bridge.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from avr_bridge.config import BridgeConfig
+    from avr_bridge.upstream.client import Dial
+
+__all__ = ["run_call"]
+
+GOODBYE_LIMIT_S = 1.0
+"""For the last message and the close. The only shielded wait of a call."""
+
+_TOLD_TO_CALLER = {
+    EndReason.MODEL_UNAVAILABLE: "the model cannot be reached",
+    EndReason.MODEL_REJECTED: "the model refuses the call",
+    EndReason.MODEL_CLOSED: "the model ended the session",
+    EndReason.INTERNAL_ERROR: "internal error of the bridge",
+}
+
+
+async def run_call(
+    transport: CallerTransport, config: BridgeConfig, *, dial: Dial | None = None
+) -> CallSummary:
+    """Carry one call between `transport` and the model until either side ends it.
+
+    Needs nothing but Trio: no Quart, no server. When it returns, every task of the call has
+    ended, the model's connection is closed and `transport` has been closed with a code that
+    says why.
+
+    Args:
+        transport: The caller's side; it is closed at the end, whatever the end.
+        config: All settings.
+        dial: Replaces the network toward the model (tests, other transports).
+
+    Returns:
+        What the call was, with the one reason that ended it.
+
+    Raises:
+        CallFailed: A bug in one of the call's tasks; the causes are chained.
+    """
+    ending = CallEnding()
+    stats = CallStats(started_s=trio.current_time())
+    uplink = Uplink(config.audio.resampler)
+    give_orders, take_orders = trio.open_memory_channel[Order](ORDERS_WAITING)
+    give_start, take_start = trio.open_memory_channel[CallStarted](1)
+    orders = Orders(give_orders, ending)
+    failures: ExceptionGroup | None = None
+
+    async def converse_to_the_end(stop: trio.CancelScope) -> None:
+        await run_conversation(
+            config, transport.metadata, take_start, uplink, orders, ending, stats, dial
+        )
+        stop.cancel()
+
+    try:
+        with ending.scope(), give_orders, take_orders, give_start, take_start:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(
+                    pump_inbound, transport, give_start, uplink, orders, ending, stats
+                )
+                nursery.start_soon(pump_outbound, transport, take_orders, ending, stats)
+                nursery.start_soon(converse_to_the_end, nursery.cancel_scope)
+    except* Exception as group:
+        failures = group
+        ending.end(EndReason.INTERNAL_ERROR)
+        get_logger().error("bug in a call", call=stats.uuid, exc_info=group)
+    finally:
+        ending.end(EndReason.CANCELLED)  # stands only if nothing else ended the call
+        stats.dropped_ms = uplink.dropped_ms
+        summary = _summary(transport, ending, stats)
+        await _say_goodbye(transport, ending)
+        _log_end(summary)
+    if failures is not None:
+        raise CallFailed(summary.end_reason.value) from failures
+    return summary
+
+
+async def _say_goodbye(transport: CallerTransport, ending: CallEnding) -> None:
+    """Tell the caller's side why, and close it. The call's one shielded wait."""
+    reason = ending.reason or EndReason.CANCELLED
+    with trio.move_on_after(GOODBYE_LIMIT_S, shield=True):
+        if reason is EndReason.CALLER_HUNG_UP:
+            await transport.close(CLOSE_CODES[reason], "")
+            return
+        try:
+            if reason in _TOLD_TO_CALLER:
+                await transport.send(ErrorOut(_TOLD_TO_CALLER[reason]))
+            await transport.close(CLOSE_CODES[reason], reason.value)
+        except CallerGone:
+            return
+
+
+def _summary(transport: CallerTransport, ending: CallEnding, stats: CallStats) -> CallSummary:
+    answered_after_s = None
+    if stats.first_sound_s is not None:
+        answered_after_s = stats.first_sound_s - stats.started_s
+    return CallSummary(
+        uuid=stats.uuid,
+        end_reason=ending.reason or EndReason.CANCELLED,
+        detail=ending.detail,
+        metadata=dict(transport.metadata),
+        duration_s=trio.current_time() - stats.started_s,
+        answered_after_s=answered_after_s,
+        caller_audio_ms=PCM16_8K.ms(stats.caller_bytes),
+        played_ms=float(stats.played_frames * FRAME_MS),
+        dropped_ms=stats.dropped_ms,
+        turns=stats.turns,
+        interruptions=stats.interruptions,
+        underruns=stats.underruns,
+        digits=stats.digits,
+        faults=stats.faults,
+    )
+
+
+def _log_end(summary: CallSummary) -> None:
+    answered_ms = summary.answered_after_s and round(summary.answered_after_s * 1000)
+    get_logger().info(
+        "call ended",
+        call=summary.uuid,
+        reason=summary.end_reason.value,
+        detail=summary.detail,
+        duration_s=round(summary.duration_s, 3),
+        answered_ms=answered_ms,
+        caller_audio_ms=round(summary.caller_audio_ms),
+        played_ms=round(summary.played_ms),
+        dropped_ms=round(summary.dropped_ms),
+        turns=summary.turns,
+        interruptions=summary.interruptions,
+        underruns=summary.underruns,
+        digits=summary.digits,
+        faults=summary.faults,
+    )

@@ -1,0 +1,73 @@
+"""The caller's sound on its way to the model: kept until the session is ready, then encoded.
+
+Between `inbound.py` and the connection's writer. Nothing here waits: before the session is up
+the first words are kept, afterwards the connection keeps the newest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from avr_bridge.audio.format import PCM16_8K, AudioFormat
+from avr_bridge.audio.transcode import Encoder
+from avr_bridge.upstream.commands import AppendAudio
+
+if TYPE_CHECKING:
+    from avr_bridge.upstream.client import RealtimeConnection
+
+__all__ = ["Uplink"]
+
+KEPT_BEFORE_READY_MS = 10_000
+"""What a caller says while the model is being connected: 160 kB at the most. A connection that
+takes longer has failed; of more sound the newest is kept."""
+
+APPEND_MS = 1000
+"""Kept sound is sent in pieces of this length, far below the API's limit of 15 MiB."""
+
+
+class Uplink:
+    """One call's road to the model. `open` it once, when the session's format is agreed."""
+
+    def __init__(self, resampler_kind: str) -> None:
+        self._resampler_kind = resampler_kind
+        self._kept = bytearray()
+        self._connection: RealtimeConnection | None = None
+        self._encoder: Encoder | None = None
+        self._format: AudioFormat | None = None
+        self._lost_before_ready_bytes = 0
+
+    def push(self, pcm: bytes) -> None:
+        """Take sound of the caller: PCM16 LE mono, 8 kHz, whole samples."""
+        if self._connection is not None and self._encoder is not None:
+            self._connection.append_audio_nowait(self._encoder.encode(pcm))
+            return
+        self._kept += pcm
+        excess = len(self._kept) - PCM16_8K.bytes_of_ms(KEPT_BEFORE_READY_MS)
+        if excess > 0:
+            del self._kept[:excess]
+            self._lost_before_ready_bytes += excess
+
+    def open(self, connection: RealtimeConnection, fmt: AudioFormat) -> None:
+        """The session is ready for sound in `fmt`: send what was kept, then all that comes.
+
+        May be called again when the format changes.
+        """
+        if self._connection is connection and fmt == self._format:
+            return
+        self._encoder = Encoder(fmt, self._resampler_kind)
+        self._format = fmt
+        self._connection = connection
+        connection.set_audio_format(fmt)
+        step = PCM16_8K.bytes_of_ms(APPEND_MS)
+        for start in range(0, len(self._kept), step):
+            piece = self._encoder.encode(bytes(self._kept[start : start + step]))
+            connection.send_nowait(AppendAudio(piece))
+        self._kept.clear()
+
+    @property
+    def dropped_ms(self) -> float:
+        """Sound that the model did not get, in ms."""
+        dropped_ms = PCM16_8K.ms(self._lost_before_ready_bytes)
+        if self._connection is not None and self._format is not None:
+            dropped_ms += self._format.ms(self._connection.dropped_audio_bytes)
+        return dropped_ms

@@ -1,0 +1,7 @@
+"""What the bridge tells of its work: structured logs."""
+
+from __future__ import annotations
+
+from avr_bridge.telemetry.logs import configure_logging, get_logger
+
+__all__ = ["configure_logging", "get_logger"]

@@ -1,0 +1,57 @@
+"""Structured logs by structlog: one JSON object a line, or readable text on a terminal.
+
+A message is static text; what varies goes into fields. No transcript, digit, tool argument or
+key is ever put into one.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from avr_bridge.config import LogConfig
+
+__all__ = ["configure_logging", "get_logger"]
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
+    """Set up logging for the whole process; programs that embed us may do it their own way.
+
+    Args:
+        config: Level and format.
+        stream: Where lines go; default standard error.
+    """
+    stream = stream or sys.stderr
+    as_text = config.format == "text" or (config.format == "auto" and stream.isatty())
+    final: list[Any]
+    if as_text:
+        final = [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    else:
+        final = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *final,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level]),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get_logger() -> Any:
+    """A logger; `bind(call=...)` adds fields to every line of the one returned."""
+    return structlog.get_logger()
