@@ -1,0 +1,42 @@
+"""The command line: ``avr-bridge serve | demo | call | simulate``.
+
+Each command has a module of its own, loaded when it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from avr_bridge import __version__
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "serve": "Run the bridge (the container's command).",
+    "demo": "Hear one call through the bridge, with a simulated model unless a key is set.",
+    "call": "Place one call to any STS container and say what happened.",
+    "simulate": "Run the simulated Realtime model alone.",
+}
+
+
+class _Commands(click.Group):
+    """Finds each command in ``avr_bridge.cli.<name>``, so that `serve` loads no test code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module: Any = importlib.import_module(f".{cmd_name}", __package__)
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="avr-bridge")
+def main() -> None:
+    """Carry calls between Agent Voice Response and the OpenAI Realtime API."""

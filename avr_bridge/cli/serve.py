@@ -1,0 +1,76 @@
+"""``avr-bridge serve``: read the environment, listen, carry calls, end on a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+import trio
+
+from avr_bridge.config import BridgeConfig, ServerConfig
+from avr_bridge.errors import ConfigError
+from avr_bridge.server.serve import serve as serve_calls
+from avr_bridge.telemetry import configure_logging, get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["config_or_exit", "serve"]
+
+EXIT_USAGE = 2
+
+
+@click.command()
+@click.option("--host", help="Address to listen on, instead of AVR_HOST.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port, instead of PORT.")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the bridge. All other settings come from the environment.
+
+    Ends with exit code 0 on SIGTERM or SIGINT, 1 if the port cannot be had, 2 if a setting
+    cannot be.
+    """
+    config = config_or_exit(os.environ)
+    server = config.server
+    server = ServerConfig(host or server.host, server.port if port is None else port)
+    config = attrs.evolve(config, server=server)
+    configure_logging(config.log)
+    log = get_logger()
+    for warning in config.warnings:
+        log.warning(warning)
+    try:
+        trio.run(_serve_until_signal, config)
+    except OSError as error:
+        address = f"{server.host}:{server.port}"
+        click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
+    """The settings, or all their faults on standard error and exit code 2."""
+    try:
+        return BridgeConfig.from_env(environ)
+    except ConfigError as error:
+        click.echo("avr-bridge: these settings cannot be:", err=True)
+        for fault in error.faults:
+            click.echo(f"  {fault}", err=True)
+        sys.exit(EXIT_USAGE)
+
+
+async def _serve_until_signal(config: BridgeConfig) -> None:
+    log = get_logger()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            shutdown = trio.Event()
+            run = partial(serve_calls, config, shutdown=shutdown.wait)
+            addresses = await nursery.start(run)
+            log.info("listening", addresses=addresses, model=config.model.model)
+            async for number in signals:
+                log.info("ending", signal=signal.Signals(number).name)
+                shutdown.set()
+                break
+    log.info("ended")

@@ -1,0 +1,1 @@
+"""The bridge as a server: the Quart-Trio app and Hypercorn around it."""

@@ -1,0 +1,95 @@
+"""The Quart-Trio endpoint: both of avr-core's transports and the health check, on one port.
+
+Each request to a transport becomes one call; the call itself is `call/session.py`'s.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, cast
+
+from quart import Response, websocket
+from quart_trio import QuartTrio
+
+from avr_bridge.call.session import run_call
+from avr_bridge.caller.http_stream import HttpStreamTransport, SpeechStreamBody
+from avr_bridge.caller.websocket import WebsocketTransport
+from avr_bridge.errors import CallFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quart_trio.wrappers import TrioWebsocket
+
+    from avr_bridge.caller.transport import CallerTransport
+    from avr_bridge.config import BridgeConfig
+    from avr_bridge.upstream.client import Dial
+
+__all__ = ["create_app"]
+
+MOST_METADATA = 32
+LONGEST_METADATA_CHARS = 512
+"""Query parameters kept for a call. Free-form keys from outside: bounded, and only ever text."""
+
+ABOUT = """avr-bridge: speech-to-speech bridge for Agent Voice Response.
+
+WebSocket  ws://{host}/
+HTTP       POST http://{host}/speech-to-speech-stream
+Health     GET /healthz
+"""
+
+
+def create_app(config: BridgeConfig, *, dial: Dial | None = None) -> QuartTrio:
+    """The bridge as an ASGI application; `serve` runs it, and any Trio ASGI server may.
+
+    Args:
+        config: All settings.
+        dial: Replaces the network toward the model.
+    """
+    app = QuartTrio("avr_bridge")
+    # A call lasts for hours and megabytes: Quart's limits would cut it silently.
+    app.config["MAX_CONTENT_LENGTH"] = None
+    app.config["BODY_TIMEOUT"] = None
+
+    async def carry(transport: CallerTransport) -> None:
+        try:
+            await run_call(transport, config, dial=dial)
+        except CallFailed:
+            return  # logged where it happened, with its causes
+
+    @app.websocket("/")
+    @app.websocket("/<path:_path>")
+    async def websocket_call(_path: str = "") -> None:
+        connection = cast("TrioWebsocket", websocket._get_current_object())
+        await connection.accept()
+        await carry(WebsocketTransport(connection, _bounded(connection.args)))
+
+    @app.post("/speech-to-speech-stream")
+    async def http_call() -> Response:
+        from quart import request
+
+        call_id = request.headers.get("X-UUID") or str(uuid.uuid4())
+        transport = HttpStreamTransport(request.body, call_id, _bounded(request.args))
+        response = Response("", content_type="application/octet-stream")
+        response.headers["Cache-Control"] = "no-cache"
+        del response.headers["Content-Length"]
+        response.response = SpeechStreamBody(transport, carry)
+        response.timeout = None
+        return response
+
+    @app.get("/")
+    async def about() -> tuple[str, dict[str, str]]:
+        from quart import request
+
+        return ABOUT.format(host=request.host), {"Content-Type": "text/plain; charset=utf-8"}
+
+    @app.get("/healthz")
+    async def health() -> dict[str, Any]:
+        return {"status": "ok"}
+
+    return app
+
+
+def _bounded(values: Mapping[str, str]) -> dict[str, str]:
+    kept = list(values.items())[:MOST_METADATA]
+    return {key[:LONGEST_METADATA_CHARS]: value[:LONGEST_METADATA_CHARS] for key, value in kept}

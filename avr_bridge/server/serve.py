@@ -1,0 +1,68 @@
+"""`serve`: the app under Hypercorn, in the caller's own Trio program.
+
+Hypercorn's settings and its signals stand here; the routes are `app.py`'s.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import hypercorn.trio
+import trio
+from hypercorn.config import Config as HypercornConfig
+
+from avr_bridge.server.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from avr_bridge.config import BridgeConfig
+    from avr_bridge.upstream.client import Dial
+
+__all__ = ["serve"]
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""A frame of avr-core has 450 bytes; Hypercorn's own bound of 16 MiB invites floods."""
+
+BACKLOG = 256
+GRACEFUL_S = 2.0
+"""From the end of serving until calls that still run are cancelled; a call's own goodbye takes
+one second at the most."""
+
+
+async def serve(
+    config: BridgeConfig,
+    *,
+    dial: Dial | None = None,
+    shutdown: Callable[[], Awaitable[None]] | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve calls until cancelled or until `shutdown` returns.
+
+    Args:
+        config: All settings; ``config.server`` says where to listen (port 0: any free one).
+        dial: Replaces the network toward the model.
+        shutdown: Returns when serving is to end; running calls are ended with code 1001.
+        task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
+            accepts calls.
+
+    Raises:
+        OSError: The port cannot be had.
+    """
+    app: Any = create_app(config, dial=dial)
+    await hypercorn.trio.serve(
+        app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
+    )
+
+
+def _hypercorn_config(config: BridgeConfig) -> HypercornConfig:
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    hypercorn_config = HypercornConfig()
+    hypercorn_config.bind = [f"{host}:{config.server.port}"]
+    hypercorn_config.backlog = BACKLOG
+    hypercorn_config.graceful_timeout = GRACEFUL_S
+    hypercorn_config.websocket_max_message_size = MAX_MESSAGE_BYTES
+    hypercorn_config.include_server_header = False
+    hypercorn_config.accesslog = None
+    hypercorn_config.errorlog = None
+    return hypercorn_config
