@@ -1,7 +1,7 @@
 """On the road to the caller, after the resampler: any chunks in, whole 20 ms frames out.
 
-avr-core cuts what it gets into frames and pads or drops a remainder, so a cut in the middle of a
-frame would be heard. This module keeps the remainder; it neither paces (`pacing.py`) nor converts.
+avr-core works in whole frames, while deltas and resamplers give chunks of any length. This module
+keeps the remainder until its frame is full; it neither paces (`pacing.py`) nor converts.
 """
 
 from __future__ import annotations
