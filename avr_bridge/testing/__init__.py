@@ -1,0 +1,98 @@
+"""Simulated neighbours of a bridge: the model, the caller, and what the caller heard.
+
+Public, for this project's tests, for those of programs that embed it, and for the command line
+(`avr-bridge simulate`, `call`, `demo`). All run on real sockets; the model and `MemoryCaller`
+also in memory under a virtual clock.
+
+- `SimulatedRealtime`: the Realtime API, with a `Behaviour` that decides what is said.
+- `open_simulated_call`: a caller on either transport, paced like avr-core.
+- `MemoryCaller`: a caller without sockets, to hand to `run_call`.
+- `PlayedOut`, `likeness`, `tone_level_db`: what was heard, and how like what was said it is.
+"""
+
+from __future__ import annotations
+
+from avr_bridge.testing.caller import (
+    CallEvent,
+    CallEventKind,
+    CallNotPlaced,
+    CallReport,
+    SimulatedCall,
+    open_simulated_call,
+)
+from avr_bridge.testing.likeness import (
+    Likeness,
+    dominant_tone_hz,
+    likeness,
+    speech_ms,
+    tone_level_db,
+)
+from avr_bridge.testing.memory import MemoryCaller
+from avr_bridge.testing.playback import PlayedOut, PlayedOutStats
+from avr_bridge.testing.realtime import (
+    Behaviour,
+    CallTool,
+    Clip,
+    ClipError,
+    Close,
+    Drop,
+    Emit,
+    Fail,
+    Hang,
+    Parrot,
+    Raw,
+    Say,
+    Script,
+    Silence,
+    SimulatedRealtime,
+    SimulatedSession,
+    SimulatorOptions,
+    SpeakFile,
+    Step,
+    Transcriber,
+    Turn,
+    Wait,
+)
+from avr_bridge.testing.wav import clip, read_wav, write_wav
+
+__all__ = [
+    "Behaviour",
+    "CallEvent",
+    "CallEventKind",
+    "CallNotPlaced",
+    "CallReport",
+    "CallTool",
+    "Clip",
+    "ClipError",
+    "Close",
+    "Drop",
+    "Emit",
+    "Fail",
+    "Hang",
+    "Likeness",
+    "MemoryCaller",
+    "Parrot",
+    "PlayedOut",
+    "PlayedOutStats",
+    "Raw",
+    "Say",
+    "Script",
+    "Silence",
+    "SimulatedCall",
+    "SimulatedRealtime",
+    "SimulatedSession",
+    "SimulatorOptions",
+    "SpeakFile",
+    "Step",
+    "Transcriber",
+    "Turn",
+    "Wait",
+    "clip",
+    "dominant_tone_hz",
+    "likeness",
+    "open_simulated_call",
+    "read_wav",
+    "speech_ms",
+    "tone_level_db",
+    "write_wav",
+]

@@ -1,0 +1,108 @@
+"""Where a call goes: from an STS address, as avr-core's STS_URL has it, to a connected line.
+
+Reads the address and maps every failure to connect to `CallNotPlaced`. What travels on the line
+is none of its business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote, urlencode, urlsplit
+
+import attrs
+import trio
+
+from avr_bridge.testing.caller.events import CallNotPlaced
+from avr_bridge.testing.caller.http_line import HttpLine
+from avr_bridge.testing.caller.websocket_line import WebSocketLine
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from avr_bridge.testing.caller.line import CallerLine
+
+__all__ = ["Address", "Transport", "connect_line", "read_address"]
+
+type Transport = Literal["auto", "ws", "http"]
+
+LEGACY_PATH = "/speech-to-speech-stream"
+"""avr-core chooses the legacy transport by this path."""
+
+
+@attrs.frozen
+class Address:
+    """A server, the request target, and the transport to use: ``"ws"`` or ``"http"``."""
+
+    host: str
+    port: int
+    target: str
+    transport: Literal["ws", "http"]
+
+    @property
+    def netloc(self) -> str:
+        """Host and port as in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def read_address(
+    url: str, query: Mapping[str, str] | None = None, transport: Transport = "auto"
+) -> Address:
+    """Read an STS address; ``"auto"`` goes by its scheme, and a legacy path may be left out.
+
+    Raises:
+        ValueError: The address or the transport cannot be; in words.
+    """
+    if transport not in ("auto", "ws", "http"):
+        raise ValueError(f"transport must be auto, ws or http, not {transport!r}")
+    parts = urlsplit(url)
+    if parts.scheme not in ("ws", "http"):
+        raise ValueError(f"{url!r} must begin with ws:// or http:// (avr-core speaks no TLS)")
+    if not parts.hostname:
+        raise ValueError(f"{url!r} names no host")
+    try:
+        port = parts.port or 80
+    except ValueError as error:
+        raise ValueError(f"{url!r}: {error}") from None
+    by_scheme: Literal["ws", "http"] = "http" if parts.scheme == "http" else "ws"
+    chosen = by_scheme if transport == "auto" else transport
+    path = parts.path or "/"
+    if chosen == "http":
+        if path == "/":
+            path = LEGACY_PATH
+        elif not path.endswith(LEGACY_PATH):
+            raise ValueError(f"the path of {url!r} must end with {LEGACY_PATH} for HTTP")
+    ours = urlencode(query, quote_via=quote, safe="") if query else ""
+    joined = "&".join(part for part in (parts.query, ours) if part)
+    return Address(parts.hostname, port, f"{path}?{joined}" if joined else path, chosen)
+
+
+async def connect_line(address: Address, uuid: str, connect_s: float) -> CallerLine:
+    """Connect, shake hands and begin the call; the line is the caller's to close.
+
+    Raises:
+        CallNotPlaced: In words: refused, unknown host, no answer, handshake rejected.
+    """
+    with trio.move_on_after(connect_s) as deadline:
+        try:
+            stream = await trio.open_tcp_stream(address.host, address.port)
+        except OSError as error:
+            raise CallNotPlaced(f"cannot reach {address.netloc}: {_reason(error)}") from error
+        stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
+        line = (WebSocketLine if address.transport == "ws" else HttpLine)(stream)
+        try:
+            await line.open(address.netloc, address.target, uuid)
+        except BaseException:
+            await line.aclose()
+            raise
+        return line
+    assert deadline.cancelled_caught
+    raise CallNotPlaced(f"{address.netloc} did not answer within {connect_s:g} s")
+
+
+def _reason(error: OSError) -> str:
+    """The root of trio's connection errors, which bundle one for each address tried."""
+    cause: BaseException = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -1,0 +1,169 @@
+"""The caller's mouth and ear as files: WAV in and out of PCM16 LE mono at 8 kHz.
+
+Stands before the simulated caller (what it will say) and after it (what it heard). This module
+works on whole files with the best filter, never on a live stream: that is `audio/resample.py`.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+import struct
+import wave
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import audioop
+import numpy as np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    type Samples = npt.NDArray[np.float64]
+
+__all__ = ["clip", "read_wav", "resample_pcm", "write_wav"]
+
+RATE_HZ = 8_000
+
+_PCM, _ALAW, _ULAW, _EXTENSIBLE = 1, 6, 7, 0xFFFE
+_ENCODINGS = {_PCM: 16, _ALAW: 8, _ULAW: 8}
+"""WAVE format tag to the only sample width, in bits, that is read in it."""
+
+_ZERO_CROSSINGS = 32
+"""Half the length of the resampling filter in periods of the lower rate: 4 ms at 8 kHz."""
+_PASSBAND = 0.94
+"""Cut-off as a share of the lower rate's half: 3,760 Hz at 8 kHz; the stop band starts at 4 kHz."""
+_KAISER_BETA = 9.0
+"""About 90 dB of stop-band attenuation, below the noise of 16 bit."""
+_BLOCK_SAMPLES = 4_096
+"""Output samples a step: bounds the memory of the filter's input matrix to about 15 MB."""
+
+
+def clip(name: str) -> Path:
+    """The path of a shipped clip: ``"question"`` or ``"greeting"``.
+
+    Raises:
+        ValueError: There is no such clip.
+    """
+    path = Path(str(importlib.resources.files("avr_bridge.testing") / "clips" / f"{name}.wav"))
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.wav")))
+        raise ValueError(f"no clip is called {name!r}; there are: {known}")
+    return path
+
+
+def read_wav(path: str | Path) -> bytes:
+    """Read a WAV file as PCM16 LE mono, 8 kHz, whatever its rate and channels.
+
+    16-bit PCM and G.711 (µ-law, A-law) are understood. Channels are averaged.
+
+    Raises:
+        ValueError: The file is no WAV file, or of an encoding that is not read here; in words.
+        OSError: The file cannot be read.
+    """
+    try:
+        head, data = _chunks(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if head.encoding == _ULAW:
+        data = audioop.ulaw2lin(data, 2)
+    elif head.encoding == _ALAW:
+        data = audioop.alaw2lin(data, 2)
+    block = 2 * head.channels
+    data = data[: len(data) // block * block]
+    if head.channels > 1:
+        mixed = np.frombuffer(data, "<i2").reshape(-1, head.channels).mean(axis=1)
+        data = _to_pcm(mixed)
+    return resample_pcm(data, head.rate_hz, RATE_HZ)
+
+
+def write_wav(path: str | Path, pcm: bytes, rate_hz: int = RATE_HZ) -> None:
+    """Write PCM16 LE mono of `rate_hz` as a WAV file."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(pcm)
+
+
+def resample_pcm(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
+    """Convert a whole recording, PCM16 LE mono, by a Kaiser-windowed sinc; n·to/from samples.
+
+    The result is aligned with the input: the filter's delay is taken out.
+    """
+    if from_hz == to_hz or not pcm:
+        return pcm
+    common = math.gcd(from_hz, to_hz)
+    up, down = to_hz // common, from_hz // common
+    samples = np.frombuffer(pcm, "<i2").astype(np.float64)
+    lower_hz = min(from_hz, to_hz)
+    half = math.ceil(_ZERO_CROSSINGS * from_hz / lower_hz)
+    taps = _taps(up, half, lower_hz / from_hz)
+    padded = np.concatenate([np.zeros(half), samples, np.zeros(half + 1)])
+
+    n_out = len(samples) * up // down
+    out = np.empty(n_out)
+    reach = np.arange(2 * half + 1)
+    for start in range(0, n_out, _BLOCK_SAMPLES):
+        positions = np.arange(start, min(start + _BLOCK_SAMPLES, n_out), dtype=np.int64) * down
+        windows = padded[(positions // up)[:, None] + reach]
+        out[start : start + len(positions)] = np.einsum("nk,nk->n", windows, taps[positions % up])
+    return _to_pcm(out)
+
+
+@attrs.frozen
+class _Head:
+    encoding: int
+    channels: int
+    rate_hz: int
+
+
+def _chunks(raw: bytes) -> tuple[_Head, bytes]:
+    """The format and the sound of a RIFF file. The standard library's reader has no G.711."""
+    if len(raw) < 12 or raw[:4] != b"RIFF" or raw[8:12] != b"WAVE":
+        raise ValueError("not a WAV file")
+    head: _Head | None = None
+    at = 12
+    while at + 8 <= len(raw):
+        name, size = struct.unpack_from("<4sI", raw, at)
+        # A writer to a pipe cannot know the size and leaves a huge one: the slice clamps it.
+        body = raw[at + 8 : at + 8 + size]
+        if name == b"fmt ":
+            head = _head(body)
+        elif name == b"data":
+            if head is None:
+                raise ValueError("a WAV file whose sound comes before its format")
+            return head, body
+        at += 8 + size + size % 2
+    raise ValueError("a WAV file without sound")
+
+
+def _head(body: bytes) -> _Head:
+    if len(body) < 16:
+        raise ValueError("a WAV file with a cut format chunk")
+    encoding, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", body)
+    if encoding == _EXTENSIBLE and len(body) >= 26:
+        (encoding,) = struct.unpack_from("<H", body, 24)
+    if encoding not in _ENCODINGS or bits != _ENCODINGS[encoding]:
+        raise ValueError(
+            f"WAV format {encoding} with {bits} bit is not read here: "
+            "use 16-bit PCM, G.711 µ-law or G.711 A-law"
+        )
+    if channels < 1 or rate_hz < 1_000:
+        raise ValueError(f"a WAV file with {channels} channels at {rate_hz} Hz")
+    return _Head(encoding, channels, rate_hz)
+
+
+def _taps(phases: int, half: int, ratio: float) -> Samples:
+    """One filter for each fraction of an input sample: row p is centred on sample p / phases."""
+    distance = np.arange(-half, half + 1)[None, :] - np.arange(phases)[:, None] / phases
+    cutoff = _PASSBAND * min(1.0, ratio)
+    inside = np.clip(1 - (distance / (half + 1)) ** 2, 0, None)
+    taps: Samples = cutoff * np.sinc(cutoff * distance) * np.i0(_KAISER_BETA * np.sqrt(inside))
+    return taps / taps.sum(axis=1, keepdims=True)
+
+
+def _to_pcm(samples: Samples) -> bytes:
+    """Round and clip: a value beyond 16 bit must not wrap around."""
+    return np.clip(np.rint(samples), -32_768, 32_767).astype("<i2").tobytes()

@@ -1,0 +1,158 @@
+"""``avr-bridge call`` as its user sees it: words, files and exit codes, on real sockets."""
+
+from __future__ import annotations
+
+import base64
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from click.testing import CliRunner, Result
+
+from avr_bridge.cli.call import call
+from avr_bridge.testing.likeness import likeness
+from avr_bridge.testing.wav import clip, read_wav, write_wav
+from tests.wire.sts_servers import HttpSts, WebSocketSts, echo, tcp_server, websocket_sts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from trio_websocket import WebSocketConnection
+
+SPEECH = read_wav(clip("question"))[:24_000]
+LIMIT_S = 30
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> str:
+    path = tmp_path / "said.wav"
+    write_wav(path, SPEECH)
+    return str(path)
+
+
+async def run(*args: str, tmp_path: Path) -> Result:
+    """Run the command in a thread, with its own Trio, beside the test's server."""
+    invoke = partial(CliRunner().invoke, call, [*args, "--out", str(tmp_path / "out.wav")])
+    return await trio.to_thread.run_sync(invoke)
+
+
+async def test_reply_is_heard_and_written(tmp_path: Path, wav: str) -> None:
+    """Exit 0; init with the given id, query and digits arrive; the reply is in the file."""
+    with trio.fail_after(LIMIT_S):
+        async with websocket_sts(echo) as (url, seen):
+            result = await run(
+                *(url, "--wav", wav, "--uuid", "u-9", "--query", "from=2000", "--query", "to=a=b"),
+                *("--digits", "1#", "--no-wait-greeting"),
+                tmp_path=tmp_path,
+            )
+            await seen.ended.wait()
+    assert result.exit_code == 0, result.output
+    assert seen.messages[0] == {"type": "init", "uuid": "u-9"}
+    assert seen.path == "/?from=2000&to=a%3Db"
+    assert [m["digit"] for m in seen.messages if m["type"] == "dtmf_digit"] == ["1", "#"]
+    assert likeness(SPEECH, read_wav(tmp_path / "out.wav")).correlation > 0.9
+    for words in ("caller presses 1", "bridge is heard", "caller hangs up", "answer latency"):
+        assert words in result.stdout
+    assert "line closed 1000" in result.stdout
+
+
+async def test_greeting_is_let_finish(tmp_path: Path, wav: str) -> None:
+    """With a greeting the caller speaks only after it; both are heard, in that order."""
+    greeting = read_wav(clip("greeting"))[:16_000]
+
+    async def greet_and_echo(ws: WebSocketConnection, seen: WebSocketSts) -> None:
+        text = base64.b64encode(greeting).decode()
+        await ws.send_message(json.dumps({"type": "audio", "audio": text}))
+        await ws.send_message(json.dumps({"type": "transcript", "role": "agent", "text": "Hi."}))
+        await echo(ws, seen)
+
+    with trio.fail_after(LIMIT_S):
+        async with websocket_sts(greet_and_echo) as (url, _):
+            result = await run(url, "--wav", wav, tmp_path=tmp_path)
+    assert result.exit_code == 0, result.output
+    heard = read_wav(tmp_path / "out.wav")
+    assert likeness(greeting, heard).correlation > 0.9
+    assert likeness(SPEECH, heard).offset_ms > len(greeting) / 16
+    assert "agent: Hi." in result.stdout
+
+
+async def test_legacy_call_reports_as_json(tmp_path: Path, wav: str) -> None:
+    """`--json` leaves exactly one JSON object on stdout; the live lines go to stderr."""
+    sts = HttpSts()
+    with trio.fail_after(LIMIT_S):
+        async with tcp_server(sts.handle) as port:
+            result = await run(
+                *(f"http://127.0.0.1:{port}", "--wav", wav, "--json", "--no-wait-greeting"),
+                tmp_path=tmp_path,
+            )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["closed_by"] == "caller"
+    assert report["heard_s"] > 0.3
+    assert "bridge is heard" in result.stderr
+
+
+async def test_no_reply_is_exit_1(tmp_path: Path, wav: str) -> None:
+    """A bridge that stays silent: exit 1 after the limit, with a sentence, and a file."""
+
+    async def listen(ws: WebSocketConnection, seen: WebSocketSts) -> None:
+        while True:
+            await ws.get_message()
+
+    with trio.fail_after(LIMIT_S):
+        async with websocket_sts(listen) as (url, _):
+            result = await run(
+                url, "--wav", wav, "--no-wait-greeting", "--max-s", "2", tmp_path=tmp_path
+            )
+    assert result.exit_code == 1
+    assert "No reply was heard: nothing came within 2 s." in result.stderr
+    assert not any(read_wav(tmp_path / "out.wav"))
+
+
+async def test_bridge_that_closes_is_exit_1(tmp_path: Path, wav: str) -> None:
+    """The close code and reason are in the sentence."""
+
+    async def close(ws: WebSocketConnection, seen: WebSocketSts) -> None:
+        await ws.get_message()
+        await ws.aclose(1011, "no model")
+
+    with trio.fail_after(LIMIT_S):
+        async with websocket_sts(close) as (url, _):
+            result = await run(url, "--wav", wav, tmp_path=tmp_path)
+    assert result.exit_code == 1
+    assert "the other side ended the call with 1011 (no model)" in result.stderr
+
+
+async def test_unreachable_is_exit_1(tmp_path: Path) -> None:
+    """Nobody listens: exit 1 and a sentence, no traceback."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    await listeners[0].aclose()
+    with trio.fail_after(LIMIT_S):
+        result = await run(f"ws://127.0.0.1:{port}", tmp_path=tmp_path)
+    assert result.exit_code == 1
+    assert "The call was not placed: cannot reach" in result.stderr
+    assert not (tmp_path / "out.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["ftp://h"], "must begin with ws://"),
+        (["ws://h", "--digits", "1x"], "'x': keys are"),
+        (["http://h", "--digits", "1"], "carries no digits"),
+        (["ws://h", "--query", "from"], "not of the form key=value"),
+        (["ws://h", "--wav", __file__], "not a WAV file"),
+        (["ws://h", "--wav", "/nowhere.wav"], "does not exist"),
+        (["ws://h", "--max-s", "0"], "--max-s"),
+        (["ws://h", "--transport", "sip"], "--transport"),
+        ([], "Missing argument"),
+    ],
+)
+async def test_bad_usage_is_exit_2(tmp_path: Path, args: list[str], words: str) -> None:
+    """A wrong command line is told before any call is placed."""
+    result = await run(*args, tmp_path=tmp_path)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
