@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from avr_bridge.call.ending import CallSummary, EndReason
+from avr_bridge.call.ending import CallFailed, CallSummary, EndReason
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.transport import CallerTransport
 from avr_bridge.config import (
@@ -36,7 +36,7 @@ from avr_bridge.config import (
     ServerConfig,
     ToolsConfig,
 )
-from avr_bridge.errors import AvrBridgeError, CallFailed, ConfigError
+from avr_bridge.errors import AvrBridgeError, ConfigError
 
 if TYPE_CHECKING:
     from avr_bridge.server.app import create_app

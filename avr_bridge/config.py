@@ -41,7 +41,6 @@ RETIRED_MODEL_PREFIXES = ("gpt-4o-realtime-preview", "gpt-4o-mini-realtime-previ
 2025 still name them."""
 
 
-
 def setting(env: str, *, default: Any, parse: Any, expected: str, help: str) -> Any:
     """Declare one setting of a section: its variable, its default and what it may be."""
     return environ.var(

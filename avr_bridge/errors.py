@@ -8,7 +8,6 @@ from __future__ import annotations
 
 __all__ = [
     "AvrBridgeError",
-    "CallFailed",
     "CallerGone",
     "CallerProtocolError",
     "ConfigError",
@@ -76,7 +75,3 @@ class UpstreamClosed(UpstreamError):
 
 class ToolError(AvrBridgeError):
     """A tool failed in a way that the model is to be told, in the exception's words."""
-
-
-class CallFailed(AvrBridgeError):
-    """A bug in one of the call's tasks ended the call; the cause is chained."""

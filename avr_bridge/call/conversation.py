@@ -23,6 +23,7 @@ from avr_bridge.telemetry import get_logger
 from avr_bridge.upstream.client import Dial, RealtimeConnection, open_realtime
 from avr_bridge.upstream.conversation import (
     Action,
+    AnswerMeasured,
     Conversation,
     FinishItem,
     FormatsAgreed,
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
     from avr_bridge.config import BridgeConfig
 
 __all__ = ["run_conversation"]
+
+UNDECIDED_BYTES = 4096
+"""Sound kept for telling G.711 from PCM: half a second of G.711, most of which may be silence."""
+
+LEAST_MEASURED_MS = 1000
+"""Answers shorter than this are too coarsely billed to tell a rate from."""
 
 SETUP_LIMIT_S = 10.0
 """From the open socket to `session.updated`. It takes well under a second; a server that does
@@ -103,6 +110,7 @@ class _Talk:
         self._decoder: Decoder | None = None
         self._from_model: AudioFormat | None = None
         self._g711_trusted = False
+        self._undecided = b""
         self._pcm_forced = False
 
     async def run(self) -> None:
@@ -138,6 +146,8 @@ class _Talk:
                     self._play(data)
                 case Send(command=command):
                     self._connection.send_nowait(command)
+                case AnswerMeasured():
+                    self._check_rate(action)
                 case FinishItem():
                     self._finish()
                 case Interrupt():
@@ -187,15 +197,30 @@ class _Talk:
         fmt = self._from_model
         if self._g711_trusted or fmt is None or fmt.encoding is Encoding.PCM16:
             return
-        verdict = looks_like_pcm16(data, fmt.encoding)
+        self._undecided = (self._undecided + data)[-UNDECIDED_BYTES:]
+        verdict = looks_like_pcm16(self._undecided, fmt.encoding)
         if verdict is None:
             return
         self._g711_trusted = True
+        self._undecided = b""
         if verdict:
-            self._log.warning("model sends PCM although it agreed to G.711: switching to PCM")
-            self._pcm_forced = True
-            self._decode_from(PCM16_24K)
-            self._do(self._machine.fall_back_to_pcm())
+            self._switch_to_pcm()
+
+    def _check_rate(self, answer: AnswerMeasured) -> None:
+        """What the sound itself did not tell, the bill does: PCM has six times the bytes."""
+        fmt = self._from_model
+        if fmt is None or fmt.encoding is Encoding.PCM16 or answer.billed_ms < LEAST_MEASURED_MS:
+            return
+        as_g711_ms, as_pcm_ms = fmt.ms(answer.audio_bytes), PCM16_24K.ms(answer.audio_bytes)
+        if abs(as_pcm_ms - answer.billed_ms) < abs(as_g711_ms - answer.billed_ms):
+            self._g711_trusted = True
+            self._switch_to_pcm()
+
+    def _switch_to_pcm(self) -> None:
+        self._log.warning("model sends PCM although it agreed to G.711: switching to PCM")
+        self._pcm_forced = True
+        self._decode_from(PCM16_24K)
+        self._do(self._machine.fall_back_to_pcm())
 
     def _finish(self) -> None:
         if self._decoder is not None:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import attrs
 import trio
 
-__all__ = ["CallEnding", "CallSummary", "EndReason"]
+from avr_bridge.errors import AvrBridgeError
+
+__all__ = ["CallEnding", "CallFailed", "CallSummary", "EndReason"]
 
 
 class EndReason(enum.Enum):
@@ -115,3 +117,15 @@ class CallSummary:
     underruns: int
     digits: int
     faults: int
+
+
+class CallFailed(AvrBridgeError):
+    """A bug in one of the call's tasks ended the call; the causes are chained as a group.
+
+    Attributes:
+        summary: The call up to there.
+    """
+
+    def __init__(self, summary: CallSummary) -> None:
+        self.summary = summary
+        super().__init__(f"call {summary.uuid or '(no id)'} was ended by a bug")

@@ -12,17 +12,19 @@ import trio
 
 from avr_bridge.audio.format import FRAME_MS, PCM16_8K
 from avr_bridge.call.conversation import run_conversation
-from avr_bridge.call.ending import CLOSE_CODES, CallEnding, CallSummary, EndReason
+from avr_bridge.call.ending import CLOSE_CODES, CallEnding, CallFailed, CallSummary, EndReason
 from avr_bridge.call.inbound import pump_inbound
 from avr_bridge.call.orders import ORDERS_WAITING, Order, Orders
 from avr_bridge.call.outbound import pump_outbound
 from avr_bridge.call.stats import CallStats
 from avr_bridge.call.uplink import Uplink
 from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut
-from avr_bridge.errors import CallerGone, CallFailed
+from avr_bridge.errors import CallerGone
 from avr_bridge.telemetry import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from avr_bridge.config import BridgeConfig
     from avr_bridge.upstream.client import Dial
 
@@ -40,7 +42,11 @@ _TOLD_TO_CALLER = {
 
 
 async def run_call(
-    transport: CallerTransport, config: BridgeConfig, *, dial: Dial | None = None
+    transport: CallerTransport,
+    config: BridgeConfig,
+    *,
+    dial: Dial | None = None,
+    on_ended: Callable[[CallSummary], None] | None = None,
 ) -> CallSummary:
     """Carry one call between `transport` and the model until either side ends it.
 
@@ -52,6 +58,8 @@ async def run_call(
         transport: The caller's side; it is closed at the end, whatever the end.
         config: All settings.
         dial: Replaces the network toward the model (tests, other transports).
+        on_ended: Told the summary whatever the end, also when the call is cancelled and nothing
+            is returned. Must neither block nor raise.
 
     Returns:
         What the call was, with the one reason that ended it.
@@ -91,8 +99,10 @@ async def run_call(
         summary = _summary(transport, ending, stats)
         await _say_goodbye(transport, ending)
         _log_end(summary)
+        if on_ended is not None:
+            on_ended(summary)
     if failures is not None:
-        raise CallFailed(summary.end_reason.value) from failures
+        raise CallFailed(summary) from failures
     return summary
 
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpStreamTransport", "SpeechStreamBody"]
 
-LEAD_MS = 60
-"""Three frames ahead of real time: enough for a late wake-up, and all that still sounds after
-a barge-in."""
+LEAD_MS = 120
+"""Six frames ahead of real time: enough for a late wake-up on a busy machine, and all that still
+sounds after a barge-in, since nothing sent can be taken back."""
 
 CHUNKS_WAITING = 8
 """Messages of 40 ms between the call and the response's writer; more waiting means that the

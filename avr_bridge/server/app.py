@@ -8,19 +8,21 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, cast
 
-from quart import Response, websocket
+from quart import Response, request, websocket
 from quart_trio import QuartTrio
+from werkzeug.routing.exceptions import WebsocketMismatch
 
+from avr_bridge.call.ending import CallFailed
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.http_stream import HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.websocket import WebsocketTransport
-from avr_bridge.errors import CallFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from quart_trio.wrappers import TrioWebsocket
 
+    from avr_bridge.call.ending import CallSummary
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig
     from avr_bridge.upstream.client import Dial
@@ -39,12 +41,18 @@ Health     GET /healthz
 """
 
 
-def create_app(config: BridgeConfig, *, dial: Dial | None = None) -> QuartTrio:
+def create_app(
+    config: BridgeConfig,
+    *,
+    dial: Dial | None = None,
+    on_call_ended: Callable[[CallSummary], None] | None = None,
+) -> QuartTrio:
     """The bridge as an ASGI application; `serve` runs it, and any Trio ASGI server may.
 
     Args:
         config: All settings.
         dial: Replaces the network toward the model.
+        on_call_ended: Told the summary of each call; must not raise or block.
     """
     app = QuartTrio("avr_bridge")
     # A call lasts for hours and megabytes: Quart's limits would cut it silently.
@@ -53,7 +61,7 @@ def create_app(config: BridgeConfig, *, dial: Dial | None = None) -> QuartTrio:
 
     async def carry(transport: CallerTransport) -> None:
         try:
-            await run_call(transport, config, dial=dial)
+            await run_call(transport, config, dial=dial, on_ended=on_call_ended)
         except CallFailed:
             return  # logged where it happened, with its causes
 
@@ -66,8 +74,6 @@ def create_app(config: BridgeConfig, *, dial: Dial | None = None) -> QuartTrio:
 
     @app.post("/speech-to-speech-stream")
     async def http_call() -> Response:
-        from quart import request
-
         call_id = request.headers.get("X-UUID") or str(uuid.uuid4())
         transport = HttpStreamTransport(request.body, call_id, _bounded(request.args))
         response = Response("", content_type="application/octet-stream")
@@ -79,9 +85,12 @@ def create_app(config: BridgeConfig, *, dial: Dial | None = None) -> QuartTrio:
 
     @app.get("/")
     async def about() -> tuple[str, dict[str, str]]:
-        from quart import request
-
         return ABOUT.format(host=request.host), {"Content-Type": "text/plain; charset=utf-8"}
+
+    @app.errorhandler(WebsocketMismatch)
+    async def not_here(_error: WebsocketMismatch) -> tuple[str, int, dict[str, str]]:
+        """Every path serves WebSockets, so an unknown page would look like a bad request."""
+        return "Not found. See /.\n", 404, {"Content-Type": "text/plain; charset=utf-8"}
 
     @app.get("/healthz")
     async def health() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from avr_bridge.server.app import create_app
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from avr_bridge.call.ending import CallSummary
     from avr_bridge.config import BridgeConfig
     from avr_bridge.upstream.client import Dial
 
@@ -35,6 +36,7 @@ async def serve(
     *,
     dial: Dial | None = None,
     shutdown: Callable[[], Awaitable[None]] | None = None,
+    on_call_ended: Callable[[CallSummary], None] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve calls until cancelled or until `shutdown` returns.
@@ -43,13 +45,14 @@ async def serve(
         config: All settings; ``config.server`` says where to listen (port 0: any free one).
         dial: Replaces the network toward the model.
         shutdown: Returns when serving is to end; running calls are ended with code 1001.
+        on_call_ended: Told the summary of each call; must not raise or block.
         task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
             accepts calls.
 
     Raises:
         OSError: The port cannot be had.
     """
-    app: Any = create_app(config, dial=dial)
+    app: Any = create_app(config, dial=dial, on_call_ended=on_call_ended)
     await hypercorn.trio.serve(
         app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
     )

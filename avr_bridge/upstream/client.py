@@ -10,8 +10,9 @@ import functools
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import trio
 import trio_websocket
@@ -153,48 +154,103 @@ async def dial_realtime(
 ) -> AsyncGenerator[MessageSocket]:
     """Dial over trio-websocket; connect and close have their own deadlines.
 
+    The TCP stream is opened and closed here and not by trio-websocket 0.12, which leaves it to
+    the garbage collector where the server closed first.
+
     Raises:
         UpstreamUnavailable: Network, TLS, deadline, or a status that may pass (429, 5xx).
         UpstreamRejected: Any other status: a wrong address, key or model.
     """
-    opened = trio_websocket.open_websocket_url(
-        url,
-        ssl_context=_tls_context() if url.startswith("wss:") else None,
-        extra_headers=[(name.encode(), value.encode()) for name, value in headers],
-        message_queue_size=MESSAGE_QUEUE,
-        max_message_size=MAX_MESSAGE_CHARS,
-        connect_timeout=CONNECT_LIMIT_S,
-        disconnect_timeout=DISCONNECT_LIMIT_S,
-        receive_buffer_size=None,
-    )
+    deadline_s = trio.current_time() + CONNECT_LIMIT_S
+    stream = await _open_stream(url, deadline_s)
+    refusal: UpstreamError | None = None
     try:
-        async with AsyncExitStack() as stack:
+        async with trio.open_nursery() as nursery:
+            websocket = await _upgrade(nursery, stream, url, headers, deadline_s)
             try:
-                websocket = await stack.enter_async_context(opened)
-            except (trio_websocket.HandshakeError, OSError) as error:
-                raise _translated(error) from error
-            yield _TrioWebSocket(websocket)
-    except trio_websocket.DisconnectionTimeout:
-        return  # the peer did not answer our goodbye; its socket is closed all the same
+                yield _TrioWebSocket(websocket)
+            finally:
+                with trio.move_on_after(DISCONNECT_LIMIT_S):
+                    await websocket.aclose()
+            nursery.cancel_scope.cancel()
+    except* trio_websocket.ConnectionRejected as group:
+        # Raised in trio-websocket's reader task, so it comes as a group with our own waiting.
+        refusal = _refused(group)
+    except* UpstreamUnavailable as group:
+        refusal = refusal or _only(group)
+    finally:
+        await trio.aclose_forcefully(stream)
+    if refusal is not None:
+        raise refusal
+
+
+async def _open_stream(
+    url: str, deadline_s: float
+) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "wss"
+    with trio.move_on_at(deadline_s):
+        try:
+            if not secure:
+                return await trio.open_tcp_stream(host, parts.port or 80)
+            stream = await trio.open_ssl_over_tcp_stream(
+                host, parts.port or 443, ssl_context=_tls_context(), https_compatible=True
+            )
+            try:
+                await stream.do_handshake()
+            except BaseException:
+                await trio.aclose_forcefully(stream)
+                raise
+        except (OSError, trio.BrokenResourceError) as error:
+            raise UpstreamUnavailable(f"no connection: {error.__cause__ or error}") from error
+        return stream
+    raise UpstreamUnavailable(_TOO_SLOW)
+
+
+async def _upgrade(
+    nursery: trio.Nursery,
+    stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
+    url: str,
+    headers: Sequence[tuple[str, str]],
+    deadline_s: float,
+) -> trio_websocket.WebSocketConnection:
+    parts = urlsplit(url)
+    with trio.move_on_at(deadline_s):
+        return await trio_websocket.wrap_client_stream(
+            nursery,
+            stream,
+            parts.netloc.rpartition("@")[2],
+            parts.path + (f"?{parts.query}" if parts.query else ""),
+            extra_headers=[(name.encode(), value.encode()) for name, value in headers],
+            message_queue_size=MESSAGE_QUEUE,
+            max_message_size=MAX_MESSAGE_CHARS,
+            receive_buffer_size=None,
+        )
+    raise UpstreamUnavailable(_TOO_SLOW)
+
+
+_TOO_SLOW = f"no connection within {CONNECT_LIMIT_S:.0f} s"
+
+
+def _only(group: BaseExceptionGroup[UpstreamError]) -> UpstreamError:
+    inner = group.exceptions[0]
+    return _only(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _refused(group: BaseExceptionGroup[trio_websocket.ConnectionRejected]) -> UpstreamError:
+    inner = group.exceptions[0]
+    if isinstance(inner, BaseExceptionGroup):
+        return _refused(inner)
+    words = f"the model's server answered HTTP {inner.status_code}"
+    transient = inner.status_code == 429 or inner.status_code >= 500
+    return UpstreamUnavailable(words) if transient else UpstreamRejected(words)
 
 
 @functools.cache
 def _tls_context() -> ssl.SSLContext:
     """One verifying context for all calls: loading the certificates takes tens of ms."""
     return ssl.create_default_context()
-
-
-def _translated(error: Exception) -> UpstreamError:
-    if isinstance(error, trio_websocket.ConnectionRejected):
-        status = error.status_code
-        words = f"the model's server answered HTTP {status}"
-        if status == 429 or status >= 500:
-            return UpstreamUnavailable(words)
-        return UpstreamRejected(words)
-    if isinstance(error, trio_websocket.ConnectionTimeout):
-        return UpstreamUnavailable(f"no connection within {CONNECT_LIMIT_S:.0f} s")
-    cause = error.__cause__ or error
-    return UpstreamUnavailable(f"no connection: {cause}")
 
 
 class _TrioWebSocket:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "AnswerMeasured",
     "Conversation",
     "FinishItem",
     "FormatsAgreed",
@@ -119,6 +120,17 @@ class Play:
 
 
 @attrs.frozen
+class AnswerMeasured:
+    """How much sound an answer had, by its bytes and, by its bill, in time.
+
+    Generated audio is billed at one token for 50 ms, so the two tell the true format.
+    """
+
+    audio_bytes: int
+    billed_ms: int
+
+
+@attrs.frozen
 class FinishItem:
     """No more sound for this item: pad and flush what is left of it."""
 
@@ -167,7 +179,17 @@ class GiveUp:
 
 
 Action = (
-    Send | FormatsAgreed | Play | FinishItem | Interrupt | TurnEnded | Say | Tell | Note | GiveUp
+    Send
+    | FormatsAgreed
+    | Play
+    | AnswerMeasured
+    | FinishItem
+    | Interrupt
+    | TurnEnded
+    | Say
+    | Tell
+    | Note
+    | GiveUp
 )
 
 
@@ -199,6 +221,7 @@ class Conversation:
         self._active_response: str | None = None
         self._dead_response: str | None = None
         self._open_item: str | None = None
+        self._answer_bytes = 0
         self._commands_made = 0
         self._setup_event_id = ""
 
@@ -286,6 +309,7 @@ class Conversation:
     def _response_created(self, event: ResponseCreated) -> list[Action]:
         self.gate = Gate.ACTIVE
         self._active_response = event.response.id
+        self._answer_bytes = 0
         return []
 
     def _response_done(self, event: ResponseDone) -> list[Action]:
@@ -294,6 +318,8 @@ class Conversation:
         self._dead_response = None
         actions = self._finish_item(self._open_item)
         response = event.response
+        if self._answer_bytes and response.billed_audio_ms:
+            actions.append(AnswerMeasured(self._answer_bytes, response.billed_audio_ms))
         if response.status == "failed":
             actions += self._response_failed(response.error or ErrorDetail())
         actions += self._refuse_tools(response.output or [])
@@ -322,6 +348,7 @@ class Conversation:
         return refused
 
     def _audio(self, event: AudioDelta) -> list[Action]:
+        self._answer_bytes += len(event.delta)
         if event.response_id is not None and event.response_id == self._dead_response:
             return []
         actions: list[Action] = []

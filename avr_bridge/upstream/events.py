@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 
+MS_PER_AUDIO_TOKEN = 50
+"""Of generated sound (OpenAI's guide on costs); the caller's sound has 100 ms to a token."""
+
+
 class SessionCreated(msgspec.Struct, frozen=True, tag="session.created"):
     """First event of a connection; `session` is the server's default session."""
 
@@ -89,6 +93,13 @@ class ResponseInfo(msgspec.Struct, frozen=True):
     status_details: Any = None
     output: list[dict[str, Any]] | None = None
     usage: dict[str, Any] | None = None
+
+    @property
+    def billed_audio_ms(self) -> int:
+        """Sound that the bill of this response shows, one token for 50 ms; 0 if unknown."""
+        details = (self.usage or {}).get("output_token_details")
+        tokens = details.get("audio_tokens") if isinstance(details, dict) else None
+        return tokens * MS_PER_AUDIO_TOKEN if isinstance(tokens, int) else 0
 
     @property
     def error(self) -> ErrorDetail | None:
