@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -64,13 +63,21 @@ def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
 async def _serve_until_signal(config: BridgeConfig) -> None:
     log = get_logger()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            shutdown = trio.Event()
-            run = partial(serve_calls, config, shutdown=shutdown.wait)
-            addresses = await nursery.start(run)
-            log.info("listening", addresses=addresses, model=config.model.model)
+
+        async def wait_signal() -> None:
             async for number in signals:
                 log.info("ending", signal=signal.Signals(number).name)
-                shutdown.set()
-                break
+                return
+
+        await serve_calls(config, shutdown=wait_signal, task_status=_Announcement(config))
     log.info("ended")
+
+
+class _Announcement(trio.TaskStatus[list[str]]):
+    """Says in the log where calls are taken, as soon as they are."""
+
+    def __init__(self, config: BridgeConfig) -> None:
+        self._model = config.model.model
+
+    def started(self, value: list[str] | None = None) -> None:
+        get_logger().info("listening", addresses=value, model=self._model)

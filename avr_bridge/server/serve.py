@@ -53,9 +53,22 @@ async def serve(
         OSError: The port cannot be had.
     """
     app: Any = create_app(config, dial=dial, on_call_ended=on_call_ended)
-    await hypercorn.trio.serve(
-        app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
-    )
+    failures: list[BaseException] = []
+    try:
+        await hypercorn.trio.serve(
+            app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
+        )
+    except* OSError as group:
+        failures = _leaves(group)
+    if failures:
+        raise failures[0]
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for inner in group.exceptions:
+        found += _leaves(inner) if isinstance(inner, BaseExceptionGroup) else [inner]
+    return found
 
 
 def _hypercorn_config(config: BridgeConfig) -> HypercornConfig:

@@ -14,8 +14,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import h11
 import trio
 import trio_websocket
+import wsproto.utilities
 
 from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.upstream.commands import AppendAudio, Command, encode_command
@@ -176,6 +178,9 @@ async def dial_realtime(
     except* trio_websocket.ConnectionRejected as group:
         # Raised in trio-websocket's reader task, so it comes as a group with our own waiting.
         refusal = _refused(group)
+    except* (h11.ProtocolError, wsproto.utilities.ProtocolError) as group:
+        # Its answer to a peer that speaks no HTTP or no WebSocket may itself be illegal.
+        refusal = refusal or UpstreamUnavailable(f"no WebSocket: {group.exceptions[0]}")
     except* UpstreamUnavailable as group:
         refusal = refusal or _only(group)
     finally:

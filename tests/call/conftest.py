@@ -13,7 +13,6 @@ import trio
 from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, run_call
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
-from avr_bridge.testing.wav import clip, read_wav
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -67,11 +66,6 @@ async def place_call(
         yield placed
         placed.caller.hang_up()
     assert not placed.simulator.faults
-
-
-@pytest.fixture(name="question")
-def _question() -> bytes:
-    return read_wav(clip("question"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import pytest
 import structlog
 import trio
 
@@ -58,3 +59,10 @@ async def open_bridge(
             addresses = await nursery.start(partial(serve, config))
             yield Bridge(addresses[0], simulator, log)
             nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def log() -> Any:
+    """The log lines of the test, instead of standard error."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines

@@ -1,0 +1,117 @@
+"""`avr-bridge serve` as a process: addresses, signals, exit codes, bad settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from avr_bridge.testing import SimulatedRealtime, open_simulated_call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LIMIT_S = 30
+KEY = "sk-planted-secret"
+
+
+def bare_environ(**variables: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "AVR_", "PORT"))}
+    return {**kept, **variables}
+
+
+@contextmanager
+def bridge_process(environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "avr_bridge", "serve", "--host", "127.0.0.1", "--port", "0"],
+        env=bare_environ(**environ),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def read_until(process: subprocess.Popen[str], event: str) -> tuple[dict[str, object], list[str]]:
+    """Log lines up to the one with this event. Blocking: run it in a thread."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if json.loads(line)["event"] == event:
+            return json.loads(line), lines
+    raise AssertionError(f"no {event!r} in {lines}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
+    """With a call up: the call is closed with 1001, the exit code is 0, the key is nowhere."""
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            endpoint = await nursery.start(SimulatedRealtime().serve)
+            with bridge_process({"OPENAI_ENDPOINT": endpoint, "OPENAI_API_KEY": KEY}) as process:
+                listening, lines = await trio.to_thread.run_sync(read_until, process, "listening")
+                addresses = listening["addresses"]
+                assert isinstance(addresses, list)
+                url = addresses[0].replace("http:", "ws:")
+                async with open_simulated_call(url) as call:
+                    await call.wait_heard_speech()
+                    process.send_signal(number)
+                    await call.wait_closed()
+                assert call.report().close_code == 1001
+                _, more = await trio.to_thread.run_sync(read_until, process, "ended")
+                assert await trio.to_thread.run_sync(process.wait) == 0
+                assert KEY not in "".join(lines + more)
+            nursery.cancel_scope.cancel()
+
+
+def run_serve(**variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "avr_bridge", "serve"],
+        env=bare_environ(**variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_bad_settings_are_told_all_at_once_with_2() -> None:
+    """One line each on standard error, no traceback, no key."""
+    ran = run_serve(OPENAI_API_KEY=KEY, PORT="x", OPENAI_AUDIO_FORMAT="mp3", AVR_RESAMPLER="y")
+    assert ran.returncode == 2
+    assert "PORT=x" in ran.stderr
+    assert "OPENAI_AUDIO_FORMAT=mp3" in ran.stderr
+    assert "AVR_RESAMPLER=y" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert KEY not in ran.stderr
+
+
+def test_a_missing_key_is_told_with_2() -> None:
+    """The Node container started without one and failed each call."""
+    ran = run_serve()
+    assert ran.returncode == 2
+    assert "OPENAI_API_KEY" in ran.stderr
+
+
+def test_a_taken_port_is_told_with_1() -> None:
+    """In words, with the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = run_serve(OPENAI_API_KEY=KEY, PORT=port, AVR_HOST="127.0.0.1")
+    assert ran.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,207 @@
+"""Dialling the model on real sockets: each failure is one plain exception, nothing is left."""
+
+from __future__ import annotations
+
+import gc
+import os
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from avr_bridge import ModelConfig, Secret
+from avr_bridge.audio.format import ULAW_8K
+from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
+from avr_bridge.testing import Close, Drop, Script, SimulatedRealtime, SimulatorOptions
+from avr_bridge.upstream import client
+from avr_bridge.upstream.client import RealtimeConnection, dial_realtime, open_realtime
+from avr_bridge.upstream.commands import AppendAudio, CreateResponse
+from avr_bridge.upstream.events import SessionCreated
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+LIMIT_S = 10
+
+
+def descriptors() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def read_on(connection: RealtimeConnection) -> None:
+    while True:
+        await connection.receive()
+
+
+def send_many(connection: RealtimeConnection) -> None:
+    for _ in range(1000):
+        connection.send_nowait(AppendAudio(b""))
+
+
+async def answer_with(head: bytes, stream: trio.SocketStream) -> None:
+    """A server that reads one request and answers it in one way."""
+    async with stream:
+        await stream.receive_some(4096)
+        if head:
+            await stream.send_all(head)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, UpstreamRejected),
+        (401, UpstreamRejected),
+        (403, UpstreamRejected),
+        (404, UpstreamRejected),
+        (429, UpstreamUnavailable),
+        (500, UpstreamUnavailable),
+        (503, UpstreamUnavailable),
+    ],
+)
+async def test_an_http_answer_instead_of_an_upgrade(
+    status: int, error: type[Exception], nursery: trio.Nursery
+) -> None:
+    """A refusal is sorted into permanent and passing; it is one exception, in words."""
+    head = b"HTTP/1.1 %d No\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}" % status
+    (listener,) = await nursery.start(
+        partial(trio.serve_tcp, partial(answer_with, head), 0, host="127.0.0.1")
+    )
+    port = listener.socket.getsockname()[1]
+    before = descriptors()
+    with trio.fail_after(LIMIT_S), pytest.raises(error, match=f"HTTP {status}"):
+        async with dial_realtime(f"ws://127.0.0.1:{port}/v1/realtime", []):
+            pytest.fail("there is no session")
+    await trio.sleep(0.05)
+    assert descriptors() == before
+
+
+async def test_nobody_listens() -> None:
+    """A refused connection is a passing failure and says so at once."""
+    with trio.fail_after(2), pytest.raises(UpstreamUnavailable, match="no connection"):
+        async with dial_realtime("ws://127.0.0.1:1/v1/realtime", []):
+            pytest.fail("there is no session")
+
+
+@pytest.mark.parametrize("head", [b"", b"SSH-2.0-OpenSSH_9\r\n", b"HTTP/1.1 101 Switching\r\n\r\n"])
+async def test_a_peer_that_speaks_no_websocket(
+    head: bytes, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Garbage or an early end instead of the upgrade never hangs the call."""
+    monkeypatch.setattr(client, "CONNECT_LIMIT_S", 0.5)
+    (listener,) = await nursery.start(
+        partial(trio.serve_tcp, partial(answer_with, head), 0, host="127.0.0.1")
+    )
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(2), pytest.raises(UpstreamUnavailable):
+        async with dial_realtime(f"ws://127.0.0.1:{port}/v1/realtime", []):
+            pytest.fail("there is no session")
+
+
+async def test_a_peer_that_accepts_and_says_nothing(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit covers TCP, TLS and upgrade together."""
+    monkeypatch.setattr(client, "CONNECT_LIMIT_S", 0.3)
+    (listener,) = await nursery.start(partial(trio.serve_tcp, _never_answer, 0, host="127.0.0.1"))
+    port = listener.socket.getsockname()[1]
+    for scheme in ("ws", "wss"):
+        with trio.fail_after(2), pytest.raises(UpstreamUnavailable, match="no connection within"):
+            async with dial_realtime(f"{scheme}://127.0.0.1:{port}/v1/realtime", []):
+                pytest.fail("there is no session")
+
+
+async def _never_answer(stream: trio.SocketStream) -> None:
+    async with stream:
+        await trio.sleep_forever()
+
+
+async def test_tls_toward_a_plain_server(nursery: trio.Nursery) -> None:
+    """A broken TLS handshake is a failure to connect, not a crash."""
+    (listener,) = await nursery.start(
+        partial(trio.serve_tcp, partial(answer_with, b"no TLS here"), 0, host="127.0.0.1")
+    )
+    port = listener.socket.getsockname()[1]
+    with trio.fail_after(LIMIT_S), pytest.raises(UpstreamUnavailable, match="no connection"):
+        async with dial_realtime(f"wss://127.0.0.1:{port}/v1/realtime", []):
+            pytest.fail("there is no session")
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "reason"),
+    [(Close(4000, "invalid_request_error.x"), 4000, "invalid_request_error.x"), (Drop(), 1006, "")],
+)
+async def test_the_close_is_told(
+    step: Close | Drop, code: int, reason: str, nursery: trio.Nursery
+) -> None:
+    """Close code and reason reach the reader; leaving the block leaves no descriptor."""
+    simulator = SimulatedRealtime(Script([[step]]))
+    endpoint = await nursery.start(simulator.serve)
+    before = descriptors()
+    with trio.fail_after(LIMIT_S):
+        async with open_realtime(ModelConfig(endpoint=endpoint)) as connection:
+            assert isinstance(await connection.receive(), SessionCreated)
+            connection.send_nowait(CreateResponse("e1"))
+            with pytest.raises(UpstreamClosed) as closed:
+                await read_on(connection)
+    assert (closed.value.code, closed.value.reason) == (code, reason)
+    await trio.sleep(0.05)
+    assert descriptors() == before
+
+
+async def test_leaving_closes_politely_and_fast(nursery: trio.Nursery) -> None:
+    """The server sees 1000, and leaving takes far less than the limit of a second."""
+    simulator = SimulatedRealtime()
+    endpoint = await nursery.start(simulator.serve)
+    with trio.fail_after(LIMIT_S):
+        async with open_realtime(ModelConfig(endpoint=endpoint)) as connection:
+            await connection.receive()
+            left_s = trio.current_time()
+        assert trio.current_time() - left_s < 0.5
+        session = simulator.sessions[0]
+        await session.wait_closed()
+    assert session.close_code == 1000
+
+
+async def test_the_key_goes_into_the_header(nursery: trio.Nursery) -> None:
+    """With the right key there is a session, with another one there is none."""
+    simulator = SimulatedRealtime(options=SimulatorOptions(api_key="right"))
+    endpoint = await nursery.start(simulator.serve)
+    with trio.fail_after(LIMIT_S):
+        async with open_realtime(ModelConfig(Secret("right"), endpoint=endpoint)) as connection:
+            assert isinstance(await connection.receive(), SessionCreated)
+        with pytest.raises(UpstreamRejected, match="401"):
+            async with open_realtime(ModelConfig(Secret("wrong"), endpoint=endpoint)):
+                pytest.fail("there is no session")
+
+
+class _StuckSocket:
+    """A model that never takes what is sent to it."""
+
+    async def send_message(self, message: bytes | str) -> None:
+        await trio.sleep_forever()
+
+    async def get_message(self) -> bytes | str:
+        return str(await trio.sleep_forever())
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        await trio.lowlevel.checkpoint()
+
+
+async def test_a_model_that_does_not_read() -> None:
+    """Sending never waits: audio keeps the newest half second and counts the rest, commands are
+    bounded and then say that the model is gone."""
+
+    @asynccontextmanager
+    async def dial(url: str, headers: object) -> AsyncGenerator[_StuckSocket]:
+        yield _StuckSocket()
+
+    async with open_realtime(ModelConfig(), dial=dial) as connection:
+        connection.set_audio_format(ULAW_8K)
+        for _ in range(100):
+            connection.append_audio_nowait(bytes(160))
+        assert connection.dropped_audio_bytes == 100 * 160 - 4000
+        with pytest.raises(UpstreamClosed, match="does not read"):
+            send_many(connection)

@@ -1,0 +1,129 @@
+"""Where a call's instructions come from, and what happens when a source fails."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+import trio
+
+from avr_bridge import ModelConfig
+from avr_bridge.call import instructions
+from avr_bridge.call.instructions import instructions_for_call
+from avr_bridge.config import DEFAULT_INSTRUCTIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S = 10
+
+
+async def asked(config: ModelConfig, **metadata: str) -> str:
+    return await instructions_for_call(config, "u-1", metadata, structlog.get_logger())
+
+
+async def test_the_setting_wins(tmp_path: Path) -> None:
+    """Then the file, then the built-in sentence."""
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("from the file\n")
+    file = str(prompt)
+    assert await asked(ModelConfig(instructions="set", instructions_file=file)) == "set"
+    assert await asked(ModelConfig(instructions_file=file)) == "from the file"
+    assert await asked(ModelConfig()) == DEFAULT_INSTRUCTIONS
+
+
+async def test_the_file_is_read_anew_for_each_call(tmp_path: Path) -> None:
+    """A prompt is changed without a restart."""
+    prompt = tmp_path / "prompt.txt"
+    config = ModelConfig(instructions_file=str(prompt))
+    for words in ("first", "second"):
+        prompt.write_text(words)
+        assert await asked(config) == words
+
+
+@pytest.mark.parametrize("content", [None, b"", b"  \n", b"\xff\xfe\xff"])
+async def test_a_bad_file_falls_to_the_built_in(
+    tmp_path: Path, content: bytes | None, log: list[dict[str, Any]]
+) -> None:
+    """Missing, empty or no text: logged, and the call goes on."""
+    prompt = tmp_path / "prompt.txt"
+    if content is not None:
+        prompt.write_bytes(content)
+    assert await asked(ModelConfig(instructions_file=str(prompt))) == DEFAULT_INSTRUCTIONS
+    assert [line["log_level"] for line in log] == ["warning"]
+
+
+class PromptServer:
+    """Answers every request with one body; keeps what was asked."""
+
+    def __init__(self, body: bytes, status: str = "200 OK") -> None:
+        self.head = b""
+        self._answer = (
+            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        ).encode() + body
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        async with stream:
+            while b"\r\n\r\n" not in self.head:
+                self.head += await stream.receive_some(4096)
+            await stream.send_all(self._answer)
+
+
+async def fetched(server: PromptServer, **metadata: str) -> str:
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(
+                partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
+            )
+            port = listener.socket.getsockname()[1]
+            config = ModelConfig(instructions_url=f"http://127.0.0.1:{port}/prompt?tenant=7")
+            found = await asked(config, **metadata)
+            nursery.cancel_scope.cancel()
+    return found
+
+
+async def test_the_address_is_asked_with_the_calls_id_and_metadata() -> None:
+    """The header of avr-sts-openai, the metadata as query, the address' own query kept."""
+    server = PromptServer(json.dumps({"system": "from the address"}).encode())
+    assert await fetched(server, **{"from": "+1 555", "tenant2": "&x=1"}) == "from the address"
+    request, *headers = server.head.decode().split("\r\n")
+    assert request.startswith("GET /prompt?tenant=7&from=%2B1")
+    assert "x=1" not in request
+    assert "x-avr-uuid: u-1" in [header.lower() for header in headers]
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        PromptServer(b"no json"),
+        PromptServer(b"[]"),
+        PromptServer(b'{"system": 7}'),
+        PromptServer(b'{"system": " "}'),
+        PromptServer(b'{"system": "no"}', "500 Oops"),
+        PromptServer(b'{"system": "no"}', "302 Found"),
+    ],
+)
+async def test_a_bad_answer_falls_to_the_next_source(
+    server: PromptServer, log: list[dict[str, Any]]
+) -> None:
+    """Logged without the answer's content; the call goes on."""
+    assert await fetched(server) == DEFAULT_INSTRUCTIONS
+    assert [line["log_level"] for line in log] == ["warning"]
+
+
+async def test_a_slow_address_has_a_limit(
+    monkeypatch: pytest.MonkeyPatch, log: list[dict[str, Any]]
+) -> None:
+    """The caller hears nothing meanwhile, so it is asked for 3 s and no longer."""
+    monkeypatch.setattr(instructions, "FETCH_LIMIT_S", 0.2)
+    server = PromptServer(b"{}")
+
+    async def never(stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    server.serve = never  # type: ignore[method-assign]
+    assert await fetched(server) == DEFAULT_INSTRUCTIONS
+    assert len(log) == 1
