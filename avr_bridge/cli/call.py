@@ -16,6 +16,7 @@ import click
 import msgspec
 import trio
 
+from avr_bridge.cli.output import say
 from avr_bridge.testing.caller import (
     CallEvent,
     CallEventKind,
@@ -155,11 +156,11 @@ def call(
     except OSError as error:
         raise click.ClickException(f"What was heard could not be written: {error}.") from None
     if as_json:
-        click.echo(msgspec.json.encode(attrs.asdict(report)).decode())
+        say(msgspec.json.encode(attrs.asdict(report)).decode())
     else:
-        click.echo(_summary(report, out))
+        say(_summary(report, out))
     if why_not is not None:
-        click.echo(f"No reply was heard: {why_not}.", err=True)
+        say(f"No reply was heard: {why_not}.", err=True)
         sys.exit(1)
 
 
@@ -214,7 +215,7 @@ def _why_no_reply(report: CallReport, timed_out: bool, script: _Script) -> str |
 
 def _show(event: CallEvent, *, to_stderr: bool) -> None:
     """One line for one event."""
-    click.echo(f"{event.at_ms / 1000:8.2f} s  {_words(event)}", err=to_stderr)
+    say(f"{event.at_ms / 1000:8.2f} s  {_words(event)}", err=to_stderr)
 
 
 def _words(event: CallEvent) -> str:

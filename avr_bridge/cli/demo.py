@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from avr_bridge import BridgeConfig, CallSummary, LogConfig
+from avr_bridge.cli.output import silence_stdout
 from avr_bridge.cli.serve import config_or_exit
 from avr_bridge.server.serve import serve
 from avr_bridge.telemetry import configure_logging
@@ -69,7 +70,7 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
 
 
 @attrs.define(eq=False)

@@ -15,6 +15,7 @@ import attrs
 import click
 import trio
 
+from avr_bridge.cli.output import say
 from avr_bridge.testing.realtime import (
     ClipError,
     Parrot,
@@ -122,10 +123,10 @@ async def _serve(server: SimulatedRealtime, host: str, port: int) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             url = await nursery.start(server.serve, host, port)
-            click.echo(f"Simulated Realtime API on {url}   OPENAI_ENDPOINT={_reachable(url)}")
+            say(f"Simulated Realtime API on {url}   OPENAI_ENDPOINT={_reachable(url)}")
             await anext(aiter(signals))
             nursery.cancel_scope.cancel()
-    click.echo("stopped")
+    say("stopped")
 
 
 def _reachable(url: str) -> str:
@@ -141,16 +142,14 @@ class _Lines:
     """One line for each session and each turn; what is said is not shown."""
 
     def opened(self, session: SimulatedSession) -> None:
-        click.echo(f"session {session.number} opened  model={session.model}")
+        say(f"session {session.number} opened  model={session.model}")
 
     def turn(self, session: SimulatedSession, turn: Turn) -> None:
         by = "asked for" if turn.requested else "heard"
-        click.echo(
-            f"session {session.number} turn {turn.index}  {by}  caller_ms={turn.caller_ms:.0f}"
-        )
+        say(f"session {session.number} turn {turn.index}  {by}  caller_ms={turn.caller_ms:.0f}")
 
     def closed(self, session: SimulatedSession) -> None:
-        click.echo(
+        say(
             f"session {session.number} closed  code={session.close_code} "
             f"appends={session.audio_appends}"
         )

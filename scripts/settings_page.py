@@ -1,0 +1,40 @@
+"""Write docs/settings.md from the config classes: ``python scripts/settings_page.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avr_bridge.config import SECTIONS, settings_of
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+HEAD = """# Settings
+
+All settings come from the environment. Names and defaults are those of `avr-sts-openai` where it
+has the setting. An empty value counts as unset, and one pair of quotes around a value is taken
+off. A value that cannot be is refused at start: all faults in one message, exit code 2.
+
+This page is made from the code by `make docs`.
+"""
+TITLES = {
+    "model": "The model",
+    "server": "The port",
+    "audio": "Sound",
+    "tools": "Call control",
+    "log": "Logs",
+}
+
+
+def page() -> str:
+    """The page's text."""
+    parts = [HEAD.rstrip()]
+    for name, kind in SECTIONS.items():
+        parts += ["", f"## {TITLES[name]}", "", "| variable | default | meaning | may be |"]
+        parts.append("|---|---|---|---|")
+        for known in settings_of(kind):
+            default = "" if known.default is None else f"`{known.default}`"
+            parts.append(f"| `{known.env}` | {default} | {known.help} | {known.expected} |")
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
