@@ -20,23 +20,22 @@ from avr_bridge.call.orders import FinishAnswer, Orders, PlaySound, SilenceNow
 from avr_bridge.caller.transport import CallStarted, ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.telemetry import get_logger
-from avr_bridge.upstream.client import Dial, RealtimeConnection, open_realtime
-from avr_bridge.upstream.conversation import (
+from avr_bridge.upstream.actions import (
     Action,
     AnswerMeasured,
-    Conversation,
     FinishItem,
     FormatsAgreed,
     GiveUp,
     Interrupt,
     Note,
-    Phase,
     Play,
     Say,
     Send,
     Tell,
     TurnEnded,
 )
+from avr_bridge.upstream.client import Dial, RealtimeConnection, open_realtime
+from avr_bridge.upstream.conversation import Conversation, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,11 +20,22 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from avr_bridge.audio.format import ALAW_8K, PCM16_24K, ULAW_8K, AudioFormat, Encoding
+from avr_bridge.upstream.actions import (
+    Action,
+    AnswerMeasured,
+    FinishItem,
+    FormatsAgreed,
+    GiveUp,
+    Interrupt,
+    Note,
+    Play,
+    Say,
+    Send,
+    Tell,
+    TurnEnded,
+)
 from avr_bridge.upstream.commands import (
-    Command,
     CreateItem,
     CreateResponse,
     UpdateSession,
@@ -53,23 +64,7 @@ from avr_bridge.upstream.events import (
 if TYPE_CHECKING:
     from avr_bridge.config import ModelConfig
 
-__all__ = [
-    "Action",
-    "AnswerMeasured",
-    "Conversation",
-    "FinishItem",
-    "FormatsAgreed",
-    "GiveUp",
-    "Interrupt",
-    "Note",
-    "Phase",
-    "Play",
-    "Say",
-    "Send",
-    "Tell",
-    "TurnEnded",
-    "requested_format",
-]
+__all__ = ["Conversation", "Phase", "requested_format"]
 
 _REQUESTED = {"pcmu": ULAW_8K, "pcma": ALAW_8K, "pcm": PCM16_24K}
 _BY_NAME = {
@@ -93,104 +88,6 @@ class Gate(enum.Enum):
     FREE = "free"
     REQUESTED = "requested"
     ACTIVE = "active"
-
-
-@attrs.frozen
-class Send:
-    """Send this command to the model."""
-
-    command: Command
-
-
-@attrs.frozen
-class FormatsAgreed:
-    """The session is in force: audio to the model and from it is in these formats from now."""
-
-    to_model: AudioFormat
-    from_model: AudioFormat
-    as_requested: bool
-
-
-@attrs.frozen
-class Play:
-    """Sound of an answer, in the session's output format, for the caller."""
-
-    item_id: str
-    data: bytes
-
-
-@attrs.frozen
-class AnswerMeasured:
-    """How much sound an answer had, by its bytes and, by its bill, in time.
-
-    Generated audio is billed at one token for 50 ms, so the two tell the true format.
-    """
-
-    audio_bytes: int
-    billed_ms: int
-
-
-@attrs.frozen
-class FinishItem:
-    """No more sound for this item: pad and flush what is left of it."""
-
-    item_id: str
-
-
-@attrs.frozen
-class Interrupt:
-    """The caller speaks: drop what is queued, silence what was sent ahead."""
-
-
-@attrs.frozen
-class TurnEnded:
-    """The caller stopped speaking, as the server hears it; an answer is due."""
-
-
-@attrs.frozen
-class Say:
-    """A finished piece of transcript; `role` is ``user`` or ``agent``."""
-
-    role: str
-    text: str
-
-
-@attrs.frozen
-class Tell:
-    """Tell avr-core of an error that the call survives."""
-
-    message: str
-
-
-@attrs.frozen
-class Note:
-    """Something for the log only. `fields` hold no content of the conversation."""
-
-    event: str
-    fields: dict[str, Any] = attrs.field(factory=dict)
-    severe: bool = False
-
-
-@attrs.frozen
-class GiveUp:
-    """The session cannot serve this call; trying again with these settings cannot help."""
-
-    message: str
-
-
-Action = (
-    Send
-    | FormatsAgreed
-    | Play
-    | AnswerMeasured
-    | FinishItem
-    | Interrupt
-    | TurnEnded
-    | Say
-    | Tell
-    | Note
-    | GiveUp
-)
 
 
 def requested_format(config: ModelConfig) -> AudioFormat:

@@ -11,23 +11,21 @@ from hypothesis import strategies as st
 
 from avr_bridge import ModelConfig
 from avr_bridge.audio.format import ALAW_8K, PCM16_24K, ULAW_8K
-from avr_bridge.upstream.commands import CreateItem, CreateResponse, UpdateSession
-from avr_bridge.upstream.conversation import (
+from avr_bridge.upstream.actions import (
     Action,
-    Conversation,
     FinishItem,
     FormatsAgreed,
-    Gate,
     GiveUp,
     Interrupt,
     Note,
-    Phase,
     Play,
     Say,
     Send,
     Tell,
     TurnEnded,
 )
+from avr_bridge.upstream.commands import CreateItem, CreateResponse, UpdateSession
+from avr_bridge.upstream.conversation import Conversation, Gate, Phase
 from avr_bridge.upstream.error_codes import Severity, severity_of
 from avr_bridge.upstream.events import ErrorDetail, Unknown, decode_event
 

@@ -1,0 +1,126 @@
+"""What `conversation.py` decides is to be done; `call/conversation.py` does it.
+
+Values only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from avr_bridge.audio.format import AudioFormat
+from avr_bridge.upstream.commands import Command
+
+__all__ = [
+    "Action",
+    "AnswerMeasured",
+    "FinishItem",
+    "FormatsAgreed",
+    "GiveUp",
+    "Interrupt",
+    "Note",
+    "Play",
+    "Say",
+    "Send",
+    "Tell",
+    "TurnEnded",
+]
+
+
+@attrs.frozen
+class Send:
+    """Send this command to the model."""
+
+    command: Command
+
+
+@attrs.frozen
+class FormatsAgreed:
+    """The session is in force: audio to the model and from it is in these formats from now."""
+
+    to_model: AudioFormat
+    from_model: AudioFormat
+    as_requested: bool
+
+
+@attrs.frozen
+class Play:
+    """Sound of an answer, in the session's output format, for the caller."""
+
+    item_id: str
+    data: bytes
+
+
+@attrs.frozen
+class AnswerMeasured:
+    """How much sound an answer had, by its bytes and, by its bill, in time.
+
+    Generated audio is billed at one token for 50 ms, so the two tell the true format.
+    """
+
+    audio_bytes: int
+    billed_ms: int
+
+
+@attrs.frozen
+class FinishItem:
+    """No more sound for this item: pad and flush what is left of it."""
+
+    item_id: str
+
+
+@attrs.frozen
+class Interrupt:
+    """The caller speaks: drop what is queued, silence what was sent ahead."""
+
+
+@attrs.frozen
+class TurnEnded:
+    """The caller stopped speaking, as the server hears it; an answer is due."""
+
+
+@attrs.frozen
+class Say:
+    """A finished piece of transcript; `role` is ``user`` or ``agent``."""
+
+    role: str
+    text: str
+
+
+@attrs.frozen
+class Tell:
+    """Tell avr-core of an error that the call survives."""
+
+    message: str
+
+
+@attrs.frozen
+class Note:
+    """Something for the log only. `fields` hold no content of the conversation."""
+
+    event: str
+    fields: dict[str, Any] = attrs.field(factory=dict)
+    severe: bool = False
+
+
+@attrs.frozen
+class GiveUp:
+    """The session cannot serve this call; trying again with these settings cannot help."""
+
+    message: str
+
+
+Action = (
+    Send
+    | FormatsAgreed
+    | Play
+    | AnswerMeasured
+    | FinishItem
+    | Interrupt
+    | TurnEnded
+    | Say
+    | Tell
+    | Note
+    | GiveUp
+)
