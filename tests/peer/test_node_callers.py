@@ -1,0 +1,173 @@
+"""Callers made of what avr-core is made of, Node with `ws` and `axios`, on a bridge process.
+
+The judges are the JSON that Node itself reports and the sound that it wrote down.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from avr_bridge.testing.likeness import likeness, speech_ms
+from avr_bridge.testing.realtime import SimulatedRealtime
+from avr_bridge.testing.wav import clip, read_wav
+
+from .node.harness import Echo, install_packages, open_bridge, place_call
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.peer
+
+KEY = "sk-planted-secret"
+UUID = "7a5f1c0e-3f0e-4b4e-9d58-0c6a3f6f2f10"
+QUESTION = clip("question")
+CALL_S = 9.0
+"""The question, the model's pause for thought, the question again, and some quiet."""
+
+LATE_MS = 250
+"""How unevenly a busy machine may deliver what was sent evenly."""
+
+PLAIN = {"PORT": "0", "OPENAI_API_KEY": KEY}
+WIKI_PAGE_OF_SEPTEMBER_2025 = {
+    "OPENAI_API_KEY": KEY,
+    "OPENAI_MODEL": "gpt-4o-realtime-preview",
+    "OPENAI_INSTRUCTIONS": '"You are a helpful assistant."',
+    "OPENAI_TEMPERATURE": "0.8",
+    "OPENAI_MAX_TOKENS": "100",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _packages() -> None:
+    install_packages()
+
+
+def options(tmp_path: Path, url: str, **more: Any) -> dict[str, Any]:
+    return {
+        "url": url,
+        "uuid": UUID,
+        "wav": str(QUESTION),
+        "heard": str(tmp_path / "heard.raw"),
+        "lead_ms": 400,
+        "seconds": CALL_S,
+        **more,
+    }
+
+
+def assert_heard_the_question(tmp_path: Path, report: dict[str, Any]) -> None:
+    """The answer is the caller's own words, whole, in whole frames, no sooner than promised."""
+    said, heard = read_wav(QUESTION), (tmp_path / "heard.raw").read_bytes()
+    assert len(heard) == report["bytes"]
+    assert len(heard) % 320 == 0
+    assert likeness(said, heard).correlation > 0.95
+    assert abs(speech_ms(heard) - speech_ms(said)) <= 200
+    # Nobody can repeat a question before it was asked.
+    assert report["first_audio_ms"] > 400 + len(said) / 16
+    assert report["errors"] == []
+
+
+@pytest.mark.parametrize("deflate", [True, False], ids=["deflate offered", "no deflate"])
+async def test_ws_completes_a_call(tmp_path: Path, deflate: bool) -> None:
+    """`ws` hears its own words, closes with 1000 and is answered in kind; the call ends once."""
+    async with open_bridge(PLAIN, SimulatedRealtime(Echo())) as bridge:
+        url = f"ws://127.0.0.1:{bridge.port}/?from=2000&to=5001"
+        report = await place_call("ws_caller.mjs", options(tmp_path, url, deflate=deflate))
+        assert await bridge.stop() == 0
+    assert_heard_the_question(tmp_path, report)
+    assert report["uneven"] == 0
+    assert report["ahead_ms"] <= 200 + LATE_MS
+    assert not report["closedByPeer"]
+    assert report["closed"]["code"] == 1000
+    assert set(report["types"]) <= {"audio", "transcript", "interruption"}
+    assert {"role": "agent", "text": "the same"} in report["texts"]
+    assert deflate or report["extensions"] == ""
+    (session,) = bridge.model.sessions
+    assert session.closed
+    assert len(bridge.logged("call ended")) == 1
+
+
+async def test_ws_is_told_to_fall_silent_when_the_caller_speaks(tmp_path: Path) -> None:
+    """Words into the greeting bring `interruption`, and after it nothing of the greeting."""
+    async with open_bridge(PLAIN, SimulatedRealtime()) as bridge:
+        url = f"ws://127.0.0.1:{bridge.port}"
+        report = await place_call("ws_caller.mjs", options(tmp_path, url, deflate=True))
+        assert await bridge.stop() == 0
+    assert report["order"] == ["audio", "interruption", "audio"]
+    heard = (tmp_path / "heard.raw").read_bytes()
+    assert likeness(read_wav(QUESTION), heard).correlation > 0.95
+    assert report["uneven"] == 0
+    assert report["errors"] == []
+
+
+@pytest.mark.parametrize("client", ["axios", "http"])
+async def test_http_completes_a_call_with_the_wiki_pages_environment(
+    tmp_path: Path, client: str
+) -> None:
+    """The environment that people deploy from carries a whole call, on the port it names."""
+    port = free_port()
+    model = SimulatedRealtime(Echo())
+    env = {**WIKI_PAGE_OF_SEPTEMBER_2025, "PORT": str(port)}
+    async with open_bridge(env, model) as bridge:
+        assert bridge.port == port
+        url = f"http://127.0.0.1:{port}/speech-to-speech-stream"
+        report = await place_call("http_caller.mjs", options(tmp_path, url, client=client))
+        assert await bridge.stop() == 0
+    assert_heard_the_question(tmp_path, report)
+    assert report["status"] == 200
+    assert report["ended"]
+    assert not report["endedByPeer"]
+    (session,) = model.sessions
+    assert session.closed
+    assert session.model == "gpt-realtime-2"
+    assert session.turns[-1].instructions == "You are a helpful assistant."
+    (ended,) = bridge.logged("call ended")
+    assert ended["call"] == UUID
+
+
+@pytest.mark.parametrize(
+    ("script", "url", "more"),
+    [
+        ("ws_caller.mjs", "ws://127.0.0.1:{}/", {"deflate": True}),
+        ("http_caller.mjs", "http://127.0.0.1:{}/speech-to-speech-stream", {"client": "axios"}),
+    ],
+    ids=["ws", "axios"],
+)
+async def test_sigterm_ends_a_running_call(
+    tmp_path: Path, script: str, url: str, more: dict[str, Any]
+) -> None:
+    """The call ends before its time, with 1001 on a WebSocket; exit code 0, nothing left open."""
+    report: dict[str, Any] = {}
+
+    async def call() -> None:
+        report.update(await place_call(script, options(tmp_path, url.format(bridge.port), **more)))
+
+    async with (
+        open_bridge(PLAIN, SimulatedRealtime(Echo())) as bridge,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(call)
+        with trio.fail_after(20):
+            await bridge.model.wait_session()
+        await trio.sleep(1)
+        assert await bridge.stop() == 0
+    assert report["frames"] * 20 < CALL_S * 1000
+    if script == "ws_caller.mjs":
+        assert report["closedByPeer"]
+        assert report["closed"]["code"] == 1001
+        assert report["errors"] == []
+    else:
+        assert report["endedByPeer"]
+    (session,) = bridge.model.sessions
+    assert session.closed
+    assert len(bridge.logged("call ended")) == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
