@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Hear one call through the bridge, with a simulated model unless a key is set.",
     "call": "Place one call to any STS container and say what happened.",
     "simulate": "Run the simulated Realtime model alone.",
+    "tools": "List the tools that the model gets, and where each was found.",
 }
 
 

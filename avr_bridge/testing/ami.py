@@ -1,0 +1,181 @@
+"""A simulated avr-ami: takes hangups and transfers, remembers them, and fails as it is told.
+
+On real sockets with `serve`, for `AmiClient` and programs that use avr-ami; in memory, under a
+virtual clock, with its own `hang_up` and `transfer`, which stand in for those of an `AmiClient`.
+No Asterisk is behind it: what a hangup does to a call is up to `on_done`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+import h11
+import msgspec
+import trio
+
+from avr_bridge.errors import ToolError
+from avr_bridge.tools.ami import check_answer
+from avr_bridge.tools.web import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["AmiFault", "AmiRequest", "SimulatedAmi"]
+
+type AmiFault = Literal["unknown", "error", "hang", "drop"]
+
+ACTIONS = ("hangup", "transfer")
+TROUBLE = "Error communicating with Asterisk"
+_RECEIVE_BYTES = 64 * 1024
+
+
+@attrs.frozen
+class AmiRequest:
+    """One request, as it came: ``hangup`` or ``transfer``, and its JSON body."""
+
+    action: str
+    body: dict[str, Any]
+
+    @property
+    def uuid(self) -> str:
+        """The call that is meant."""
+        return str(self.body.get("uuid", ""))
+
+
+class SimulatedAmi:
+    """avr-ami without Asterisk.
+
+    Attributes:
+        known: The calls that exist; a call that was hung up leaves. None: every call exists.
+        faults: What becomes of the next requests, one each, in order; None does what is asked.
+            ``unknown``: 404; ``error``: 500; ``hang``: no answer; ``drop``: connection closed.
+        requests: Every request so far, those that failed too.
+        on_done: Called with each request that was done.
+    """
+
+    def __init__(
+        self,
+        known: Iterable[str] | None = None,
+        *,
+        faults: Iterable[AmiFault | None] = (),
+        on_done: Callable[[AmiRequest], None] | None = None,
+    ) -> None:
+        self.known = None if known is None else set(known)
+        self.faults = list(faults)
+        self.requests: list[AmiRequest] = []
+        self.on_done = on_done
+        self._news = trio.lowlevel.ParkingLot()
+
+    async def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve until cancelled; reports the address for ``AMI_URL``."""
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, self._client, port, host=host))
+            task_status.started(f"http://{host}:{listeners[0].socket.getsockname()[1]}")
+
+    async def wait_requests(self, count: int = 1) -> None:
+        """Wait until so many requests have come."""
+        while len(self.requests) < count:
+            await self._news.park()
+
+    async def hang_up(self, uuid: str) -> None:
+        """As `AmiClient.hang_up`, without a socket.
+
+        Raises:
+            ToolError: A fault, or an unknown call.
+        """
+        await self._in_memory("hangup", {"uuid": uuid})
+
+    async def transfer(self, uuid: str, extension: str, context: str, priority: int) -> None:
+        """As `AmiClient.transfer`, without a socket.
+
+        Raises:
+            ToolError: A fault, or an unknown call.
+        """
+        body = {"uuid": uuid, "exten": extension, "context": context, "priority": priority}
+        await self._in_memory("transfer", body)
+
+    async def _in_memory(self, action: str, body: dict[str, Any]) -> None:
+        await trio.lowlevel.checkpoint()
+        answer = await self._answer(AmiRequest(action, body))
+        if answer is None:
+            raise ToolError("call control does not work: the service gave no proper answer")
+        check_answer(answer)
+
+    async def _answer(self, request: AmiRequest) -> Answer | None:
+        """What is answered; None closes the connection instead."""
+        self.requests.append(request)
+        self._news.unpark_all()
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "hang":
+            await trio.sleep_forever()
+        if fault == "drop":
+            return None
+        if fault == "error":
+            return _message(500, TROUBLE)
+        if fault == "unknown" or (self.known is not None and request.uuid not in self.known):
+            return _message(404, f"Call with UUID {request.uuid} not found")
+        if request.action == "hangup" and self.known is not None:
+            self.known.discard(request.uuid)
+        if self.on_done is not None:
+            self.on_done(request)
+        return _message(200, f"{request.action} done")
+
+    async def _client(self, stream: trio.SocketStream) -> None:
+        """One connection; clients may keep it for several requests."""
+        http = h11.Connection(h11.SERVER)
+        try:
+            async with stream:
+                while await self._exchange(stream, http):
+                    http.start_next_cycle()
+        except (trio.BrokenResourceError, h11.RemoteProtocolError, h11.LocalProtocolError):
+            return  # the client went away, or does not speak HTTP
+
+    async def _exchange(self, stream: trio.SocketStream, http: h11.Connection) -> bool:
+        target, data = "", b""
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                http.receive_data(bytes(await stream.receive_some(_RECEIVE_BYTES)))
+            elif isinstance(event, h11.Request):
+                target = f"{event.method.decode()} {event.target.decode()}"
+            elif isinstance(event, h11.Data):
+                data += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                break
+            else:
+                return False
+        answer = await self._answered(target, data)
+        if answer is None:
+            return False
+        body = answer.text.encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        sent = [
+            http.send(h11.Response(status_code=answer.status, headers=headers)),
+            http.send(h11.Data(data=body)),
+            http.send(h11.EndOfMessage()),
+        ]
+        await stream.send_all(b"".join(part or b"" for part in sent))
+        return http.our_state is h11.DONE
+
+    async def _answered(self, target: str, data: bytes) -> Answer | None:
+        method, _, path = target.partition(" ")
+        action = path.removeprefix("/")
+        if method != "POST" or action not in ACTIONS:
+            return _message(404, f"Cannot {method} {path}")
+        try:
+            body = msgspec.json.decode(data, type=dict[str, Any])
+        except msgspec.DecodeError:
+            return _message(400, "the body is no JSON object")
+        return await self._answer(AmiRequest(action, body))
+
+
+def _message(status: int, text: str) -> Answer:
+    return Answer(status, msgspec.json.encode({"message": text}).decode())

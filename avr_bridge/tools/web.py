@@ -1,0 +1,91 @@
+"""One HTTP request of a tool or of call control: bounded in size, its errors in words.
+
+Sets no deadline: the caller does.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import httpx2
+import trio
+
+from avr_bridge.errors import ToolError
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Mapping
+
+__all__ = ["Answer", "ask", "prepare_tls"]
+
+HTTP_OK = range(200, 300)
+UNPACKED = {"Accept-Encoding": "identity"}
+"""A small packed answer can be a huge unpacked one, and would be unpacked in one go."""
+
+
+@attrs.frozen
+class Answer:
+    """Status and text; the text is cut at the limit that was given."""
+
+    status: int
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was done; a redirect was not, and is not followed."""
+        return self.status in HTTP_OK
+
+
+@cache
+def prepare_tls() -> ssl.SSLContext:
+    """The process' TLS settings. Reading the certificates blocks for 30 ms: call it at start.
+
+    A client made without it reads them anew for each request, in the middle of other calls.
+    """
+    return httpx2.create_ssl_context()
+
+
+async def ask(
+    method: str,
+    url: httpx2.URL,
+    *,
+    headers: Mapping[str, str],
+    body: Any = None,
+    most_bytes: int,
+    through_proxy: bool,
+) -> Answer:
+    """Send one request, with `body` as JSON if there is one, and read at most `most_bytes`.
+
+    Args:
+        method: GET, POST, ...
+        url: Absolute address with its query.
+        headers: Besides the usual ones.
+        body: A JSON value; None sends no body.
+        most_bytes: What is longer is left unread.
+        through_proxy: Whether the environment's proxy settings count.
+
+    Raises:
+        ToolError: There was no answer; in words for the model, without address or headers.
+    """
+    try:
+        async with (
+            httpx2.AsyncClient(
+                verify=prepare_tls(), timeout=None, trust_env=through_proxy
+            ) as client,
+            client.stream(method, url, headers={**UNPACKED, **headers}, json=body) as answer,
+        ):
+            data = b""
+            # Cancelling unwinds the client's nested generators, which `break` would leave behind.
+            with trio.CancelScope() as enough:
+                async for chunk in answer.aiter_bytes():
+                    data += chunk
+                    if len(data) > most_bytes:
+                        enough.cancel()
+            text = data[:most_bytes].decode(answer.encoding or "utf-8", "replace")
+            return Answer(answer.status_code, text)
+    except httpx2.ConnectError as error:
+        raise ToolError("the service could not be reached") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, LookupError) as error:
+        raise ToolError("the service gave no proper answer") from error

@@ -1,0 +1,170 @@
+"""Tools described in TOML and JSON: web addresses, MCP servers, and the check of arguments."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from avr_bridge import ToolsConfig
+from avr_bridge.tools import Toolbox, load_tools
+from avr_bridge.tools.schema import parser_of_schema
+from avr_bridge.tools.signature import NotATool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HTTP = '[[http]]\nname = "stock"\ndescription = "Tell the stock."\nurl = "http://shop/stock"\n'
+MCP = '[[mcp]]\nserver_label = "crm"\nserver_url = "https://mcp/x"\nallowed_tools = ["find"]\n'
+
+
+def loaded(directory: Path, text: str, environ: dict[str, str], name: str = "t.toml") -> Toolbox:
+    (directory / name).write_text(text)
+    return load_tools(ToolsConfig(directory=str(directory)), environ)
+
+
+def test_both_kinds_in_toml(tmp_path: Path) -> None:
+    """Functions first, then servers; an address with no parameters takes none."""
+    text = MCP + 'authorization = "${TOKEN}"\n' + HTTP
+    box = loaded(tmp_path, text, {"TOKEN": '"hush"'})
+    assert box.problems == ()
+    *_, http, mcp = box.descriptions()
+    assert http == {
+        "type": "function",
+        "name": "stock",
+        "description": "Tell the stock.",
+        "parameters": {"type": "object", "properties": {}},
+    }
+    assert mcp == {
+        "type": "mcp",
+        "server_label": "crm",
+        "server_url": "https://mcp/x",
+        "allowed_tools": ["find"],
+        "authorization": "hush",
+        "require_approval": "never",
+    }
+    assert [(one.name, one.kind) for one in box.loaded[2:]] == [("stock", "http"), ("crm", "mcp")]
+
+
+def test_json_has_the_same_shape(tmp_path: Path) -> None:
+    """The same entries, and `null` nowhere."""
+    entry = {"name": "stock", "description": "Tell the stock.", "url": "http://shop"}
+    box = loaded(tmp_path, json.dumps({"http": [entry]}), {}, "t.json")
+    assert [one.name for one in box.loaded[2:]] == ["stock"]
+
+
+def test_no_credential_is_shown(tmp_path: Path) -> None:
+    """Not in the list of what was loaded, nor in the repr of a tool."""
+    text = HTTP + '[http.headers]\nAuthorization = "Bearer ${TOKEN}"\n' + MCP
+    text = text.replace("shop/stock", "shop/stock?key=${TOKEN}").replace("mcp/x", "mcp/${TOKEN}")
+    box = loaded(tmp_path, text, {"TOKEN": "hush"})
+    assert box.problems == ()
+    assert "hush" not in repr((box.loaded, vars(box)))
+    assert "hush" in repr(box.descriptions())
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (HTTP.replace("http://shop", "${BASE}"), "http entry 1 (stock): the variable BASE is not"),
+        (HTTP.replace("http://shop", "${EMPTY}"), "the variable EMPTY is not set"),
+        (HTTP + '[http.headers]\nX = "${NONE}"', "the variable NONE is not set"),
+        (HTTP.replace("http://", "ftp://"), "no http or https address"),
+        (HTTP.replace('"stock"', '"two words"'), "a tool's name is"),
+        (HTTP.replace('"stock"', '"avr_hangup"'), "avr_hangup is taken by the tool from avr-br"),
+        (HTTP + HTTP, "stock is taken"),
+        (MCP + MCP, "crm is taken"),
+        (HTTP + 'metod = "GET"', "unknown field `metod`"),
+        (HTTP + 'method = "HEAD"', "Invalid enum value 'HEAD'"),
+        (HTTP + "timeout_s = 0", "timeout_s"),
+        (HTTP + '[http.parameters]\ntype = "string"', 'type = "object"'),
+        (HTTP + '[http.parameters]\ntype = "object"\nrequired = ["x"]', "required names x"),
+        (HTTP + '[http.parameters]\ntype = "object"\nproperties = 7', "no JSON Schema"),
+        (MCP.replace('["find"]', "[]"), "mcp entry 1 (crm)"),
+        (MCP.replace('allowed_tools = ["find"]', ""), "missing required field `allowed_tools`"),
+        (MCP + 'require_approval = "always"', "Invalid enum value 'always'"),
+        ("", "neither [[http]] nor [[mcp]]"),
+        ("[[http]\n", "line 1"),
+        ("[http]\n", "Expected `array`"),
+        ("tools = 1\n", "unknown field `tools`"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(tmp_path: Path, text: str, words: str) -> None:
+    """One problem, which names the file and the entry; the environment's values stay out."""
+    (problem,) = loaded(tmp_path, text, {"EMPTY": '""', "SECRET": "hush"}).problems
+    assert problem.startswith(f"{tmp_path}/t.toml: ")
+    assert words in problem
+
+
+def test_a_bad_entry_leaves_the_others(tmp_path: Path) -> None:
+    """Also in the same file."""
+    box = loaded(tmp_path, '[[http]]\nname = "x"\n' + HTTP, {})
+    assert len(box.problems) == 1
+    assert [one.name for one in box.loaded[2:]] == ["stock"]
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["order-id"],
+    "properties": {
+        "order-id": {"type": "string", "minLength": 2},
+        "count": {"type": "integer", "minimum": 1},
+        "ratio": {"type": "number"},
+        "door": {"enum": ["front", "back"]},
+        "odd": {"enum": [1.5, True]},
+        "tags": {"type": "array", "items": {"type": "string"}, "maxItems": 1},
+        "note": {"type": ["string", "null"]},
+        "place": {"type": "object", "required": ["x"], "properties": {"x": {"type": "boolean"}}},
+        "free": {"type": "object", "additionalProperties": True},
+        "any": {"anyOf": [{"type": "string"}]},
+        "nothing": {"type": "null"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"order-id": "ab"},
+        {"order-id": "ab", "count": 1, "ratio": 1, "door": "back", "odd": 7, "tags": ["x"]},
+        {"order-id": "ab", "note": None, "place": {"x": True}, "free": {"a": 1}, "any": 2},
+        {"order-id": "ab", "note": "n", "nothing": None},
+    ],
+)
+def test_a_schema_lets_through_unchanged(given: dict[str, Any]) -> None:
+    """What fits arrives as the model wrote it."""
+    assert parser_of_schema(SCHEMA)(json.dumps(given).encode()) == given
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"order-id": "a"},
+        {"order-id": 7},
+        {"count": 0},
+        {"count": True},
+        {"ratio": "1"},
+        {"door": "side"},
+        {"tags": ["x", "y"]},
+        {"tags": [1]},
+        {"note": 1},
+        {"place": {}},
+        {"place": {"x": True, "y": 1}},
+        {"nothing": 1},
+        {"more": 1},
+    ],
+)
+def test_a_schema_refuses(wrong: dict[str, Any]) -> None:
+    """Wrong types and values, missing names, and names that nobody asked for."""
+    with pytest.raises(msgspec.ValidationError):
+        parser_of_schema(SCHEMA)(json.dumps({"order-id": "ab", **wrong}).encode())
+
+
+def test_further_properties_may_be_allowed() -> None:
+    """With the keyword of JSON Schema."""
+    parse = parser_of_schema({**SCHEMA, "additionalProperties": True})
+    assert parse(b'{"order-id": "ab", "more": 1}') == {"order-id": "ab", "more": 1}
+    with pytest.raises(NotATool):
+        parser_of_schema({})
