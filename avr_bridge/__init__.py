@@ -34,6 +34,7 @@ from avr_bridge.config import (
     ModelConfig,
     Secret,
     ServerConfig,
+    TalkConfig,
     ToolsConfig,
 )
 from avr_bridge.errors import AvrBridgeError, ConfigError
@@ -57,6 +58,7 @@ __all__ = [
     "ModelConfig",
     "Secret",
     "ServerConfig",
+    "TalkConfig",
     "ToolsConfig",
     "create_app",
     "run_call",

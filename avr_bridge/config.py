@@ -10,14 +10,23 @@ Values are parsed here and not acted on: nothing is connected, opened or fetched
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import attrs
 import environ
 
 from avr_bridge.errors import ConfigError
-from avr_bridge.settings import Secret, Setting, choice, number, text, unquoted, url, whole_number
+from avr_bridge.sections import (
+    DEFAULT_MODEL,
+    AudioConfig,
+    LogConfig,
+    ModelConfig,
+    ServerConfig,
+    TalkConfig,
+    ToolsConfig,
+)
+from avr_bridge.settings import Secret, Setting, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,203 +38,19 @@ __all__ = [
     "ModelConfig",
     "Secret",
     "ServerConfig",
+    "TalkConfig",
     "ToolsConfig",
 ]
 
-DEFAULT_MODEL = "gpt-realtime-2"
 DEFAULT_INSTRUCTIONS = (
     "You are a helpful assistant on the telephone. Answer briefly, in the caller's language."
 )
+ALIASES = {"AVR_AMI_ENDPOINT": "AMI_URL"}
+"""Second names, for avr-app's panel, which refuses those that end in ``_URL``."""
+
 RETIRED_MODEL_PREFIXES = ("gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview")
 """Switched off by OpenAI in May 2026 together with the beta API; people's Compose files from
 2025 still name them."""
-
-
-def setting(env: str, *, default: Any, parse: Any, expected: str, help: str) -> Any:
-    """Declare one setting of a section: its variable, its default and what it may be."""
-    return environ.var(
-        default=default, name=env, help=help, converter=Setting(env, parse, expected, default, help)
-    )
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
-def section[T](cls: type[T]) -> type[T]:
-    """Make a class a frozen section that `BridgeConfig.from_env` fills from the environment."""
-    made: type[T] = environ.config(prefix="", frozen=True)(cls)
-    return made
-
-
-@section
-class ServerConfig:
-    """Where the bridge listens."""
-
-    host: str = setting(
-        "AVR_HOST",
-        default="0.0.0.0",
-        parse=text,
-        expected="an address to listen on",
-        help="Address to listen on. The default is every IPv4 address, as avr-core needs it.",
-    )
-    port: int = setting(
-        "PORT",
-        default=6030,
-        parse=whole_number(0, 65535),
-        expected="a port number, 0 to 65535 (0: any free one)",
-        help="Port of both transports, WebSocket and HTTP.",
-    )
-
-
-@section
-class ModelConfig:
-    """The Realtime session that each call gets."""
-
-    api_key: Secret | None = setting(
-        "OPENAI_API_KEY",
-        default=None,
-        parse=Secret.parse,
-        expected="the key of the Realtime API",
-        help="Bearer key. Needed unless OPENAI_ENDPOINT names a server that asks for none.",
-    )
-    model: str = setting(
-        "OPENAI_MODEL",
-        default=DEFAULT_MODEL,
-        parse=text,
-        expected="a Realtime model's name",
-        help="Model. A name that OpenAI has retired is replaced by the default, with a warning.",
-    )
-    endpoint: str | None = setting(
-        "OPENAI_ENDPOINT",
-        default=None,
-        parse=url("ws", "wss", "http", "https"),
-        expected="an address such as wss://host/v1 or ws://127.0.0.1:8080/v1",
-        help="Another Realtime server: a base address, or a full one with its own path.",
-    )
-    voice: str = setting(
-        "OPENAI_VOICE", default="alloy", parse=text, expected="a voice's name", help="Voice."
-    )
-    language: str | None = setting(
-        "OPENAI_LANGUAGE",
-        default=None,
-        parse=text,
-        expected="a language code such as en",
-        help="Language of the caller's transcript. Unset: detected.",
-    )
-    instructions: str | None = setting(
-        "OPENAI_INSTRUCTIONS",
-        default=None,
-        parse=text,
-        expected="text",
-        help="System prompt. Wins over the two settings below.",
-    )
-    instructions_url: str | None = setting(
-        "OPENAI_URL_INSTRUCTIONS",
-        default=None,
-        parse=url("http", "https"),
-        expected="an http or https address",
-        help='Address that answers {"system": "..."} for each call; asked with X-AVR-UUID.',
-    )
-    instructions_file: str | None = setting(
-        "OPENAI_FILE_INSTRUCTIONS",
-        default=None,
-        parse=text,
-        expected="a file's path",
-        help="File with the system prompt, read anew for each call.",
-    )
-    temperature: float | None = setting(
-        "OPENAI_TEMPERATURE",
-        default=None,
-        parse=number(0.0, 2.0),
-        expected="a number from 0 to 2",
-        help="Accepted and ignored with a warning: the Realtime API no longer takes it.",
-    )
-    max_tokens: int | None = setting(
-        "OPENAI_MAX_TOKENS",
-        default=None,
-        parse=whole_number(1, 32_768, infinite=("inf", "unlimited")),
-        expected="a whole number from 1 to 32768, or inf",
-        help="Longest answer in tokens, audio included; binds every answer. Unset: no limit.",
-    )
-    reasoning_effort: str = setting(
-        "OPENAI_REASONING_EFFORT",
-        default="low",
-        parse=choice("minimal", "low", "medium", "high", "xhigh"),
-        expected="minimal, low, medium, high or xhigh",
-        help="Only sent to models that reason (gpt-realtime-2 and newer).",
-    )
-    transcription_model: str = setting(
-        "OPENAI_TRANSCRIPTION_MODEL",
-        default="whisper-1",
-        parse=text,
-        expected="a transcription model's name",
-        help="Model that transcribes the caller.",
-    )
-    turn_detection: str = setting(
-        "OPENAI_TURN_DETECTION",
-        default="server_vad",
-        parse=choice("server_vad", "semantic_vad"),
-        expected="server_vad or semantic_vad",
-        help="How the end of the caller's turn is found.",
-    )
-    eagerness: str | None = setting(
-        "OPENAI_TURN_DETECTION_EAGERNESS",
-        default=None,
-        parse=choice("low", "medium", "high", "auto"),
-        expected="low, medium, high or auto",
-        help="How soon semantic_vad ends a turn.",
-    )
-    audio_format: str = setting(
-        "OPENAI_AUDIO_FORMAT",
-        default="pcmu",
-        parse=choice("pcmu", "pcma", "pcm"),
-        expected="pcmu, pcma or pcm",
-        help="Audio between bridge and model: G.711 µ-law, A-law, or 24 kHz PCM.",
-    )
-
-
-@section
-class AudioConfig:
-    """How sound is converted."""
-
-    resampler: str = setting(
-        "AVR_RESAMPLER",
-        default="fir",
-        parse=choice("fir", "audioop"),
-        expected="fir or audioop",
-        help="Filter between 8 and 24 kHz, used with OPENAI_AUDIO_FORMAT=pcm.",
-    )
-
-
-@section
-class ToolsConfig:
-    """Call control beside the audio."""
-
-    ami_url: str = setting(
-        "AMI_URL",
-        default="http://127.0.0.1:6006",
-        parse=url("http", "https"),
-        expected="an http or https address",
-        help="avr-ami, which hangs up and transfers calls.",
-    )
-
-
-@section
-class LogConfig:
-    """What is written about the work."""
-
-    level: str = setting(
-        "AVR_LOG_LEVEL",
-        default="info",
-        parse=choice("debug", "info", "warning", "error"),
-        expected="debug, info, warning or error",
-        help="Least severity that is logged.",
-    )
-    format: str = setting(
-        "AVR_LOG_FORMAT",
-        default="auto",
-        parse=choice("auto", "json", "text"),
-        expected="auto, json or text",
-        help="auto: text on a terminal, else one JSON object a line.",
-    )
 
 
 @attrs.frozen
@@ -234,6 +59,7 @@ class BridgeConfig:
 
     model: ModelConfig = attrs.field(factory=ModelConfig)
     server: ServerConfig = attrs.field(factory=ServerConfig)
+    talk: TalkConfig = attrs.field(factory=TalkConfig)
     audio: AudioConfig = attrs.field(factory=AudioConfig)
     tools: ToolsConfig = attrs.field(factory=ToolsConfig)
     log: LogConfig = attrs.field(factory=LogConfig)
@@ -264,6 +90,7 @@ class BridgeConfig:
 
 SECTIONS: dict[str, type] = {
     "model": ModelConfig,
+    "talk": TalkConfig,
     "server": ServerConfig,
     "audio": AudioConfig,
     "tools": ToolsConfig,
@@ -278,7 +105,11 @@ def settings_of(kind: type) -> list[Setting]:
 
 def _cleaned(environ: Mapping[str, str]) -> dict[str, str]:
     cleaned = {name: unquoted(value) for name, value in environ.items()}
-    return {name: value for name, value in cleaned.items() if value}
+    cleaned = {name: value for name, value in cleaned.items() if value}
+    for alias, name in ALIASES.items():
+        if alias in cleaned:
+            cleaned.setdefault(name, cleaned[alias])
+    return cleaned
 
 
 def _faults(kind: type, variables: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,7 @@ __all__ = [
     "Setting",
     "choice",
     "number",
+    "switch",
     "text",
     "unquoted",
     "url",
@@ -116,6 +117,18 @@ def choice(*allowed: str) -> Callable[[str], str]:
         return value.lower()
 
     return parse
+
+
+def switch(value: str | bool) -> bool:
+    """On or off, in the words that people write."""
+    if isinstance(value, bool):
+        return value
+    word = value.lower()
+    if word in ("on", "true", "yes", "1"):
+        return True
+    if word in ("off", "false", "no", "0"):
+        return False
+    raise ValueError(value)
 
 
 def whole_number(

@@ -19,13 +19,13 @@ def show(summary: CallSummary) -> None:
 
 async def main() -> None:
     config = BridgeConfig.from_env()
-    async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(partial(serve, config, on_call_ended=show))
-        print(f"calls are taken at {', '.join(addresses)}", flush=True)
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            addresses = await nursery.start(partial(serve, config, on_call_ended=show))
+            print(f"calls are taken at {', '.join(addresses)}", flush=True)
             async for _ in signals:
                 break
-        nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ This page is made from the code by `make docs`.
 """
 TITLES = {
     "model": "The model",
+    "talk": "The conversation",
     "server": "The port",
     "audio": "Sound",
     "tools": "Call control",

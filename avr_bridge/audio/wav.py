@@ -1,12 +1,11 @@
-"""The caller's mouth and ear as files: WAV in and out of PCM16 LE mono at 8 kHz.
+"""Recordings: WAV files in and out of PCM16 LE mono at 8 kHz.
 
-Stands before the simulated caller (what it will say) and after it (what it heard). This module
+Beside the road: greetings for the caller, and what a simulated caller says and hears. This module
 works on whole files with the best filter, never on a live stream: that is `audio/resample.py`.
 """
 
 from __future__ import annotations
 
-import importlib.resources
 import math
 import struct
 import wave
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     type Samples = npt.NDArray[np.float64]
 
-__all__ = ["clip", "read_wav", "resample_pcm", "write_wav"]
+__all__ = ["read_wav", "resample_pcm", "write_wav"]
 
 RATE_HZ = 8_000
 
@@ -38,19 +37,6 @@ _KAISER_BETA = 9.0
 """About 90 dB of stop-band attenuation, below the noise of 16 bit."""
 _BLOCK_SAMPLES = 4_096
 """Output samples a step: bounds the memory of the filter's input matrix to about 15 MB."""
-
-
-def clip(name: str) -> Path:
-    """The path of a shipped clip: ``"question"`` or ``"greeting"``.
-
-    Raises:
-        ValueError: There is no such clip.
-    """
-    path = Path(str(importlib.resources.files("avr_bridge.testing") / "clips" / f"{name}.wav"))
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.wav")))
-        raise ValueError(f"no clip is called {name!r}; there are: {known}")
-    return path
 
 
 def read_wav(path: str | Path) -> bytes:

@@ -7,20 +7,23 @@ caller or the pacer. A reader that waits stops answering pings and hears a barge
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
+import attrs
 import trio
 
 from avr_bridge.audio.format import PCM16_24K, AudioFormat, Encoding
 from avr_bridge.audio.sniff import looks_like_pcm16
 from avr_bridge.audio.transcode import Decoder
-from avr_bridge.call.ending import CallEnding, EndReason
-from avr_bridge.call.instructions import instructions_for_call
-from avr_bridge.call.orders import FinishAnswer, Orders, PlaySound, SilenceNow
-from avr_bridge.caller.transport import CallStarted, ErrorOut, TranscriptOut
+from avr_bridge.call.ending import EndReason
+from avr_bridge.call.orders import FinishItemSound, PlaySound, SilenceNow
+from avr_bridge.call.toolwork import ControlJob, ToolJob
+from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.telemetry import get_logger
 from avr_bridge.upstream.actions import (
+    Act,
     Action,
     AnswerMeasured,
     FinishItem,
@@ -29,20 +32,23 @@ from avr_bridge.upstream.actions import (
     Interrupt,
     Note,
     Play,
+    RunTool,
     Say,
     Send,
     Tell,
     TurnEnded,
 )
 from avr_bridge.upstream.client import Dial, RealtimeConnection, open_realtime
+from avr_bridge.upstream.control import Control
 from avr_bridge.upstream.conversation import Conversation, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from avr_bridge.call.stats import CallStats
-    from avr_bridge.call.uplink import Uplink
+    from avr_bridge.audio.playback import Heard
+    from avr_bridge.call.instructions import CallSettings
+    from avr_bridge.call.line import CallLine
+    from avr_bridge.caller.transport import CallStarted
     from avr_bridge.config import BridgeConfig
+    from avr_bridge.tools import ToolResult
 
 __all__ = ["run_conversation"]
 
@@ -59,29 +65,49 @@ not answer it would leave the caller in silence for ever."""
 
 async def run_conversation(
     config: BridgeConfig,
-    metadata: Mapping[str, str],
-    starts: trio.MemoryReceiveChannel[CallStarted],
-    uplink: Uplink,
-    orders: Orders,
-    ending: CallEnding,
-    stats: CallStats,
+    start: CallStarted,
+    settings: CallSettings,
+    line: CallLine,
     dial: Dial | None,
 ) -> None:
-    """Hold the conversation until the model or the call ends; record which in `ending`."""
-    start = await starts.receive()
+    """Hold the conversation until the model or the call ends; record which in the ending."""
     log = get_logger().bind(call=start.uuid)
-    log.info("call started", metadata_keys=sorted(metadata))
-    instructions = await instructions_for_call(config.model, start.uuid, metadata, log)
-    machine = Conversation(config.model, instructions)
+    model = config.model
+    if settings.voice:
+        model = _evolved(model, voice=settings.voice)
+    talk = config.talk
+    if settings.welcome:
+        talk = _evolved(talk, welcome_message=settings.welcome)
+    machine = Conversation(model, talk, settings.instructions, tools=_offered(line, settings, log))
     try:
-        async with open_realtime(config.model, dial=dial) as connection:
-            with ending.scope():
-                talk = _Talk(config, machine, connection, uplink, orders, ending, stats, log)
-                await talk.run()
+        async with open_realtime(model, dial=dial) as connection:
+            with line.ending.scope():
+                await _Talk(config, machine, connection, line, log).run()
     except UpstreamUnavailable as error:
-        ending.end(EndReason.MODEL_UNAVAILABLE, str(error))
+        line.ending.end(EndReason.MODEL_UNAVAILABLE, str(error))
     except UpstreamRejected as error:
-        ending.end(EndReason.MODEL_REJECTED, str(error))
+        line.ending.end(EndReason.MODEL_REJECTED, str(error))
+
+
+def _evolved[Section](section: Section, **changes: Any) -> Section:
+    evolved: Section = attrs.evolve(cast("Any", section), **changes)
+    return evolved
+
+
+def _offered(line: CallLine, settings: CallSettings, log: Any) -> list[dict[str, Any]]:
+    """The tools of this call: all, or those that its settings name."""
+    described = line.toolbox.descriptions()
+    if settings.tools is None:
+        return described
+    names = {str(tool.get("name") or tool.get("server_label")) for tool in described}
+    unknown = sorted(set(settings.tools) - names)
+    if unknown:
+        log.warning("tools named for the call do not exist", tools=unknown)
+    return [
+        tool
+        for tool in described
+        if str(tool.get("name") or tool.get("server_label")) in settings.tools
+    ]
 
 
 class _Talk:
@@ -92,28 +118,31 @@ class _Talk:
         config: BridgeConfig,
         machine: Conversation,
         connection: RealtimeConnection,
-        uplink: Uplink,
-        orders: Orders,
-        ending: CallEnding,
-        stats: CallStats,
+        line: CallLine,
         log: Any,
     ) -> None:
+        self._config = config
         self._resampler_kind = config.audio.resampler
         self._machine = machine
         self._connection = connection
-        self._uplink = uplink
-        self._orders = orders
-        self._ending = ending
-        self._stats = stats
+        self._line = line
+        self._uplink = line.uplink
+        self._orders = line.orders
+        self._ending = line.ending
+        self._stats = line.stats
         self._log = log
         self._decoder: Decoder | None = None
         self._from_model: AudioFormat | None = None
         self._g711_trusted = False
         self._undecided = b""
         self._pcm_forced = False
+        self._waiting = trio.CancelScope()
 
     async def run(self) -> None:
         """Read until the model closes. Leaves through the ending's scope."""
+        if self._config.talk.max_call_s:
+            self._machine.longest_call(self._stats.started_s + self._config.talk.max_call_s)
+        self._line.keypad.connect(self._key_pressed)
         with trio.move_on_after(SETUP_LIMIT_S) as limit:
             while self._machine.phase is not Phase.READY:
                 await self._step()
@@ -125,12 +154,52 @@ class _Talk:
             await self._step()
 
     async def _step(self) -> None:
+        event = None
         try:
-            event = await self._connection.receive()
-            self._do(self._machine.handle(event))
+            with trio.move_on_at(self._machine.next_deadline_s) as self._waiting:
+                event = await self._connection.receive()
+            now_s = trio.current_time()
+            if event is not None:
+                self._do(self._machine.handle(event, now_s))
+            if now_s >= self._machine.next_deadline_s:
+                self._do(self._machine.tick(now_s))
         except UpstreamClosed as closed:
             self._model_closed(closed)
             await trio.lowlevel.checkpoint()  # the ending's scope is left here
+
+    def _tell(self, actions: list[Action]) -> None:
+        """Do what the machine decided on news that did not come from the model."""
+        try:
+            self._do(actions)
+        except UpstreamClosed as closed:
+            self._model_closed(closed)
+        # The news may have set a deadline earlier than the one that is waited for now.
+        self._waiting.deadline = self._machine.next_deadline_s
+
+    def _key_pressed(self, digit: str) -> None:
+        self._tell(self._machine.key_pressed(digit, trio.current_time()))
+
+    def _silenced(self, heard: list[Heard]) -> None:
+        self._tell(self._machine.silenced(heard, trio.current_time()))
+
+    def _item_heard(self, item_id: str) -> None:
+        self._tell(self._machine.item_heard(item_id, trio.current_time()))
+
+    def _tool_done(self, call_id: str, result: ToolResult) -> None:
+        control = None
+        if result.control is not None:
+            asked = result.control
+            control = Control(asked.action, asked.extension, asked.context, asked.priority)
+        self._stats.tools += 1
+        now_s = trio.current_time()
+        self._tell(self._machine.tool_done(call_id, result.output, control, now_s))
+
+    def _control_done(self, control: Control, failure: str | None) -> None:
+        self._log.info("call control", action=control.action, failure=failure)
+        if control.by_bridge:
+            self._ending.end(EndReason.BRIDGE_HUNG_UP, failure or "")
+        elif failure is not None:
+            self._tell(self._machine.control_failed(failure, trio.current_time()))
 
     def _model_closed(self, closed: UpstreamClosed) -> None:
         # OpenAI checks the key after the upgrade: close 3000 "invalid_request_error.<code>".
@@ -141,18 +210,24 @@ class _Talk:
     def _do(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Play(data=data):
-                    self._play(data)
+                case Play(item_id=item_id, data=data):
+                    self._play(item_id, data)
                 case Send(command=command):
                     self._connection.send_nowait(command)
                 case AnswerMeasured():
                     self._check_rate(action)
-                case FinishItem():
-                    self._finish()
+                case FinishItem(item_id=item_id):
+                    self._finish(item_id)
                 case Interrupt():
                     if self._decoder:
                         self._decoder.reset()
-                    self._orders.give(SilenceNow())
+                    self._orders.give(SilenceNow(self._silenced))
+                case RunTool(call_id=call_id, name=name, arguments=arguments):
+                    done = partial(self._tool_done, call_id)
+                    self._line.give_job(ToolJob(name, arguments, done))
+                case Act(control=control):
+                    done_so = partial(self._control_done, control)
+                    self._line.give_job(ControlJob(control, done_so))
                 case TurnEnded():
                     self._stats.turns += 1
                 case Say(role=role, text=text):
@@ -183,13 +258,13 @@ class _Talk:
         self._from_model = fmt
         self._decoder = Decoder(fmt, self._resampler_kind)
 
-    def _play(self, data: bytes) -> None:
+    def _play(self, item_id: str, data: bytes) -> None:
         self._distrust_g711(data)
         if self._decoder is None:
             return  # sound before the session is in force: of no agreed format
         pcm = self._decoder.decode(data)
         if pcm:
-            self._orders.give(PlaySound(pcm))
+            self._orders.give(PlaySound(pcm, item_id))
 
     def _distrust_g711(self, data: bytes) -> None:
         """Some models agree to G.711 and send PCM all the same: noise, unless it is noticed."""
@@ -221,9 +296,9 @@ class _Talk:
         self._decode_from(PCM16_24K)
         self._do(self._machine.fall_back_to_pcm())
 
-    def _finish(self) -> None:
+    def _finish(self, item_id: str) -> None:
         if self._decoder is not None:
             tail = self._decoder.flush()
             if tail:
-                self._orders.give(PlaySound(tail))
-        self._orders.give(FinishAnswer())
+                self._orders.give(PlaySound(tail, item_id))
+        self._orders.give(FinishItemSound(item_id, self._item_heard))

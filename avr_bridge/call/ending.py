@@ -31,6 +31,9 @@ class EndReason(enum.Enum):
     MODEL_CLOSED = "model_closed"
     """The model's connection ended during the call."""
 
+    BRIDGE_HUNG_UP = "bridge_hung_up"
+    """The bridge ended it: the longest time was reached, or nobody was there."""
+
     CANCELLED = "cancelled"
     """The program around the call cancelled it."""
 
@@ -44,6 +47,7 @@ CLOSE_CODES = {
     EndReason.MODEL_UNAVAILABLE: 1011,
     EndReason.MODEL_REJECTED: 1011,
     EndReason.MODEL_CLOSED: 1011,
+    EndReason.BRIDGE_HUNG_UP: 1000,
     EndReason.CANCELLED: 1001,
     EndReason.INTERNAL_ERROR: 1011,
 }
@@ -115,6 +119,7 @@ class CallSummary:
     turns: int
     interruptions: int
     underruns: int
+    tools: int
     digits: int
     faults: int
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avr_bridge.call.ending import CallEnding, EndReason
+from avr_bridge.call.ending import EndReason
 from avr_bridge.caller.transport import (
     CallerAudio,
     CallerFault,
@@ -22,39 +22,35 @@ from avr_bridge.caller.transport import (
 if TYPE_CHECKING:
     import trio
 
-    from avr_bridge.call.orders import Orders
-    from avr_bridge.call.stats import CallStats
-    from avr_bridge.call.uplink import Uplink
+    from avr_bridge.call.line import CallLine
+
 
 __all__ = ["pump_inbound"]
 
 
 async def pump_inbound(
-    transport: CallerTransport,
-    starts: trio.MemorySendChannel[CallStarted],
-    uplink: Uplink,
-    orders: Orders,
-    ending: CallEnding,
-    stats: CallStats,
+    transport: CallerTransport, starts: trio.MemorySendChannel[CallStarted], line: CallLine
 ) -> None:
     """Carry the caller's events on until the caller leaves or the call is cancelled.
 
     Args:
         starts: Capacity 1; gets the one `CallStarted`.
     """
+    stats = line.stats
     while True:
         match await transport.receive():
             case CallerAudio(pcm=pcm):
                 stats.caller_bytes += len(pcm)
-                uplink.push(pcm)
+                line.uplink.push(pcm)
             case CallStarted() as start:
                 stats.uuid = start.uuid
                 starts.send_nowait(start)
-            case DtmfDigit():
+            case DtmfDigit(digit=digit):
                 stats.digits += 1
+                line.keypad.press(digit)
             case CallerFault(message=message):
                 stats.faults += 1
-                orders.give(ErrorOut(message))
+                line.orders.give(ErrorOut(message))
             case CallerLeft():
-                ending.end(EndReason.CALLER_HUNG_UP)
+                line.ending.end(EndReason.CALLER_HUNG_UP)
                 return

@@ -1,42 +1,103 @@
-"""The system prompt of one call: from the setting, an address, a file, or the built-in one.
+"""What one call is to be like: its prompt, and what the prompt's address says beside it.
 
-Read anew for each call. A source that fails is logged and the next one is used, so that a
-prompt service that is down does not silence the telephone.
+The prompt comes from the setting, an address, a file, or is the built-in one, read anew for each
+call. A source that fails is logged and the next one is used, so that a prompt service that is
+down does not silence the telephone.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import re
+import ssl
+from collections.abc import Mapping
+from typing import Any
 
+import attrs
 import httpx2
+import msgspec
 import trio
 
 from avr_bridge.config import DEFAULT_INSTRUCTIONS, ModelConfig
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["instructions_for_call"]
+__all__ = ["CallSettings", "settings_for_call"]
 
 FETCH_LIMIT_S = 3.0
 """The caller hears nothing meanwhile; the Node connector had no limit and hung."""
 
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 
-async def instructions_for_call(
+
+@attrs.frozen
+class CallSettings:
+    """What holds for this call alone. None: as configured.
+
+    Attributes:
+        tools: Names of the tools to offer; None: all.
+        metadata: The call's metadata, with what the address added.
+    """
+
+    instructions: str
+    metadata: Mapping[str, str]
+    voice: str | None = None
+    welcome: str | None = None
+    tools: tuple[str, ...] | None = None
+
+
+class _Answer(msgspec.Struct):
+    """What the address answers; fields that we do not know are ignored, as AVR's are."""
+
+    system: str
+    voice: str | None = None
+    welcome: str | None = None
+    tools: list[str] | None = None
+    metadata: dict[str, str] = {}
+
+
+_answer_decoder = msgspec.json.Decoder(_Answer)
+
+
+async def settings_for_call(
     config: ModelConfig, uuid: str, metadata: Mapping[str, str], log: Any
-) -> str:
+) -> CallSettings:
     """The first source that works: OPENAI_INSTRUCTIONS, its URL, its file, the built-in text.
 
     The URL is asked with the header ``X-AVR-UUID`` and the call's metadata as query, and must
-    answer ``{"system": "..."}`` (the contract of avr-sts-openai).
+    answer ``{"system": "..."}`` (the contract of avr-sts-openai); it may add ``voice``,
+    ``welcome``, ``tools`` (names) and ``metadata``. ``{name}`` in a prompt stands for a value of
+    the metadata, which is only ever text; an unknown name stays as it is.
     """
+    settings = await _first_source(config, uuid, metadata, log)
+    values = settings.metadata
+    return attrs.evolve(
+        settings,
+        instructions=_filled(settings.instructions, values),
+        welcome=settings.welcome and _filled(settings.welcome, values),
+    )
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), text)
+
+
+async def _first_source(
+    config: ModelConfig, uuid: str, metadata: Mapping[str, str], log: Any
+) -> CallSettings:
     if config.instructions:
-        return config.instructions
+        return CallSettings(config.instructions, metadata)
     if config.instructions_url:
         try:
-            return await _fetched(config.instructions_url, uuid, metadata)
+            answer = await _fetched(config.instructions_url, uuid, metadata)
         except (httpx2.HTTPError, trio.TooSlowError, ValueError) as error:
             log.warning("instructions address failed", error=type(error).__name__)
+        else:
+            return CallSettings(
+                answer.system,
+                {**metadata, **answer.metadata},
+                answer.voice or None,
+                answer.welcome or None,
+                None if answer.tools is None else tuple(answer.tools),
+            )
     if config.instructions_file:
         try:
             text = (await trio.Path(config.instructions_file).read_text("utf-8")).strip()
@@ -44,20 +105,25 @@ async def instructions_for_call(
             log.warning("instructions file failed", error=type(error).__name__)
         else:
             if text:
-                return text
+                return CallSettings(text, metadata)
             log.warning("instructions file is empty")
-    return DEFAULT_INSTRUCTIONS
+    return CallSettings(DEFAULT_INSTRUCTIONS, metadata)
 
 
-async def _fetched(url: str, uuid: str, metadata: Mapping[str, str]) -> str:
+@functools.cache
+def _tls_context() -> ssl.SSLContext:
+    """One for all calls: loading the certificates blocks for tens of ms."""
+    return ssl.create_default_context()
+
+
+async def _fetched(url: str, uuid: str, metadata: Mapping[str, str]) -> _Answer:
     headers = {"X-AVR-UUID": uuid, "Content-Type": "application/json"}
     with trio.fail_after(FETCH_LIMIT_S):
-        async with httpx2.AsyncClient() as client:
+        async with httpx2.AsyncClient(verify=_tls_context()) as client:
             address = httpx2.URL(url).copy_merge_params(dict(metadata))
-            answer = await client.get(address, headers=headers)
-    answer.raise_for_status()
-    body = answer.json()
-    system = body.get("system") if isinstance(body, dict) else None
-    if not isinstance(system, str) or not system.strip():
+            response = await client.get(address, headers=headers)
+    response.raise_for_status()
+    answer = _answer_decoder.decode(response.content)
+    if not answer.system.strip():
         raise ValueError("the answer has no text under 'system'")
-    return system
+    return answer

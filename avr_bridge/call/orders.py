@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 import trio
 
+from avr_bridge.audio.playback import Heard
 from avr_bridge.call.ending import CallEnding, EndReason
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 
-__all__ = ["ORDERS_WAITING", "FinishAnswer", "Order", "Orders", "PlaySound", "SilenceNow"]
+__all__ = ["ORDERS_WAITING", "FinishItemSound", "Order", "Orders", "PlaySound", "SilenceNow"]
 
 ORDERS_WAITING = 1024
 """The pump takes orders off at once, unless a send to the caller blocks. At about 12 kB of
@@ -17,22 +20,28 @@ sound each this bounds a stalled call at 12 MB and half a minute of deltas; then
 
 @attrs.frozen
 class PlaySound:
-    """PCM16 LE mono, 8 kHz, any length, behind what already waits."""
+    """PCM16 LE mono, 8 kHz, any length, behind what already waits; sound of one item."""
 
     pcm: bytes
+    item_id: str = ""
 
 
 @attrs.frozen
-class FinishAnswer:
-    """The item is complete: pad its last frame."""
+class FinishItemSound:
+    """The item is complete: pad its last frame, and say so when the caller has heard it."""
+
+    item_id: str
+    heard: Callable[[str], None]
 
 
 @attrs.frozen
 class SilenceNow:
-    """The caller speaks: drop what waits and tell the transport to drop what it has."""
+    """Drop what waits, tell the transport to drop what it has, and say what was heard."""
+
+    report: Callable[[list[Heard]], None]
 
 
-Order = PlaySound | FinishAnswer | SilenceNow | TranscriptOut | ErrorOut
+Order = PlaySound | FinishItemSound | SilenceNow | TranscriptOut | ErrorOut
 
 
 class Orders:

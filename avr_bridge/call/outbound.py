@@ -7,15 +7,17 @@ The last task on an answer's road. It holds the queue of what is still to be pla
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
 
 from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.audio.pacing import Pacer
+from avr_bridge.audio.playback import Heard, PlaybackLedger
 from avr_bridge.audio.playout import Playout
 from avr_bridge.call.ending import CallEnding, EndReason
-from avr_bridge.call.orders import FinishAnswer, Order, PlaySound, SilenceNow
+from avr_bridge.call.orders import FinishItemSound, Order, PlaySound, SilenceNow
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerTransport,
@@ -26,6 +28,8 @@ from avr_bridge.caller.transport import (
 from avr_bridge.errors import CallerGone
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from avr_bridge.call.stats import CallStats
 
 __all__ = ["pump_outbound"]
@@ -51,6 +55,7 @@ async def pump_outbound(
         while True:
             await pump.send_due_frames()
             order = None
+            pump.tell_what_was_heard()
             with trio.move_on_at(pump.next_due_s()):
                 order = await orders.receive()
             if order is not None:
@@ -65,11 +70,22 @@ class _OutboundPump:
         self._stats = stats
         self._playout = Playout(PCM16_8K)
         self._pacer = Pacer(transport.lead_ms, CHUNK_FRAMES)
+        self._ledger = PlaybackLedger()
+        self._finished: dict[str, Callable[[str], None]] = {}
+        self._to_be_heard: deque[tuple[float, str, Callable[[str], None]]] = deque()
         self._in_answer = False
 
     def next_due_s(self) -> float:
-        """When frames may go out next; never, while none wait."""
-        return self._pacer.next_due_s() if self._playout.waiting_frames else math.inf
+        """When there is something to do next without an order: send, or tell what was heard."""
+        frames_s = self._pacer.next_due_s() if self._playout.waiting_frames else math.inf
+        return min(frames_s, self._to_be_heard[0][0] if self._to_be_heard else math.inf)
+
+    def tell_what_was_heard(self) -> None:
+        """Items whose last frame the caller has heard by now."""
+        now_s = trio.current_time()
+        while self._to_be_heard and self._to_be_heard[0][0] <= now_s:
+            _, item_id, heard = self._to_be_heard.popleft()
+            heard(item_id)
 
     async def send_due_frames(self) -> None:
         """Send the frames whose time has come, in one message."""
@@ -81,8 +97,10 @@ class _OutboundPump:
             self._stats.underruns += 1
         if self._stats.first_sound_s is None:
             self._stats.first_sound_s = now_s
-        pcm = self._playout.take(frames)
+        pcm, pieces = self._playout.take(frames)
         self._pacer.sent(frames, now_s)
+        self._ledger.sent(pieces)
+        self._note_ends()
         self._stats.played_frames += frames
         self._in_answer = self._playout.answer_open or self._playout.waiting_frames > 0
         await self._transport.send(AudioOut(pcm))
@@ -90,23 +108,41 @@ class _OutboundPump:
     async def carry_out(self, order: Order) -> None:
         """Do one order."""
         match order:
-            case PlaySound(pcm=pcm):
+            case PlaySound(pcm=pcm, item_id=item_id):
                 if self._playout.waiting_bytes < PCM16_8K.bytes_of_ms(LONGEST_ANSWER_MS):
-                    self._playout.push(pcm)
-            case FinishAnswer():
+                    self._playout.push(pcm, item_id)
+            case FinishItemSound(item_id=item_id, heard=heard):
                 self._playout.finish()
+                self._finished[item_id] = heard
+                self._note_ends()
                 self._in_answer = self._in_answer and self._playout.waiting_frames > 0
-            case SilenceNow():
-                await self._silence()
+            case SilenceNow(report=report):
+                await self._silence(report)
             case TranscriptOut() | ErrorOut():
                 await self._transport.send(order)
 
-    async def _silence(self) -> None:
+    def _note_ends(self) -> None:
+        """Finished items that no longer wait are heard when the peer has played all it has."""
+        if not self._finished:
+            return
+        waiting = set(self._playout.waiting_items)
+        for item_id in [item for item in self._finished if item not in waiting]:
+            at_s = self._pacer.plays_until_s
+            self._to_be_heard.append((at_s, item_id, self._finished.pop(item_id)))
+
+    async def _silence(self, report: Callable[[list[Heard]], None]) -> None:
         """Stop at once. Nothing is said to a caller who was hearing nothing."""
-        was_heard = self._playout.waiting_bytes or not self._pacer.is_dry(trio.current_time())
+        now_s = trio.current_time()
+        self.tell_what_was_heard()
+        unplayed_s = max(self._pacer.plays_until_s - now_s, 0.0)
+        was_playing = self._playout.waiting_bytes or not self._pacer.is_dry(now_s)
+        heard = self._ledger.stop(unplayed_s * 1000, self._playout.waiting_items)
         self._playout.clear()
         self._pacer.reset()
+        self._finished.clear()
+        self._to_be_heard.clear()
         self._in_answer = False
-        if was_heard:
+        report(heard)
+        if was_playing:
             self._stats.interruptions += 1
             await self._transport.send(Interruption())

@@ -6,26 +6,34 @@ and logs a call's failures: Quart-Trio would swallow what is raised during a han
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from avr_bridge.audio.format import FRAME_MS, PCM16_8K
 from avr_bridge.call.conversation import run_conversation
 from avr_bridge.call.ending import CLOSE_CODES, CallEnding, CallFailed, CallSummary, EndReason
+from avr_bridge.call.greeting import play_recorded_greeting, without_greeting_file
 from avr_bridge.call.inbound import pump_inbound
+from avr_bridge.call.instructions import settings_for_call
+from avr_bridge.call.keypad import Keypad
+from avr_bridge.call.line import CallLine
 from avr_bridge.call.orders import ORDERS_WAITING, Order, Orders
 from avr_bridge.call.outbound import pump_outbound
 from avr_bridge.call.stats import CallStats
+from avr_bridge.call.toolwork import JOBS_WAITING, CallControl, Job, run_tools
 from avr_bridge.call.uplink import Uplink
 from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut
 from avr_bridge.errors import CallerGone
 from avr_bridge.telemetry import get_logger
+from avr_bridge.tools import AmiClient, CallContext, Toolbox, load_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from avr_bridge.config import BridgeConfig
+    from avr_bridge.config import BridgeConfig, ToolsConfig
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["run_call"]
@@ -46,6 +54,8 @@ async def run_call(
     config: BridgeConfig,
     *,
     dial: Dial | None = None,
+    toolbox: Toolbox | None = None,
+    control: CallControl | None = None,
     on_ended: Callable[[CallSummary], None] | None = None,
 ) -> CallSummary:
     """Carry one call between `transport` and the model until either side ends it.
@@ -58,6 +68,8 @@ async def run_call(
         transport: The caller's side; it is closed at the end, whatever the end.
         config: All settings.
         dial: Replaces the network toward the model (tests, other transports).
+        toolbox: The tools; default: those of ``config.tools``, loaded once for the process.
+        control: Who hangs up and transfers; default: avr-ami at ``config.tools.ami_url``.
         on_ended: Told the summary whatever the end, also when the call is cancelled and nothing
             is returned. Must neither block nor raise.
 
@@ -72,23 +84,38 @@ async def run_call(
     uplink = Uplink(config.audio.resampler)
     give_orders, take_orders = trio.open_memory_channel[Order](ORDERS_WAITING)
     give_start, take_start = trio.open_memory_channel[CallStarted](1)
-    orders = Orders(give_orders, ending)
+    give_job, take_jobs = trio.open_memory_channel[Job](JOBS_WAITING)
+    line = CallLine(
+        uplink,
+        Keypad(),
+        Orders(give_orders, ending),
+        ending,
+        stats,
+        toolbox or _default_toolbox(config.tools),
+        give_job,
+    )
     failures: ExceptionGroup | None = None
 
-    async def converse_to_the_end(stop: trio.CancelScope) -> None:
-        await run_conversation(
-            config, transport.metadata, take_start, uplink, orders, ending, stats, dial
-        )
-        stop.cancel()
+    async def converse_to_the_end(nursery: trio.Nursery) -> None:
+        start = await take_start.receive()
+        log = get_logger().bind(call=start.uuid)
+        log.info("call started", metadata_keys=sorted(transport.metadata))
+        effective = config
+        if not play_recorded_greeting(config.talk, line, log):
+            effective = attrs.evolve(config, talk=without_greeting_file(config.talk))
+        settings = await settings_for_call(config.model, start.uuid, transport.metadata, log)
+        context = CallContext(start.uuid, settings.metadata)
+        who = control or AmiClient(config.tools.ami_url)
+        nursery.start_soon(run_tools, take_jobs, line.toolbox, who, context)
+        await run_conversation(effective, start, settings, line, dial)
+        nursery.cancel_scope.cancel()
 
     try:
-        with ending.scope(), give_orders, take_orders, give_start, take_start:
+        with ending.scope(), give_orders, take_orders, give_start, take_start, give_job, take_jobs:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    pump_inbound, transport, give_start, uplink, orders, ending, stats
-                )
+                nursery.start_soon(pump_inbound, transport, give_start, line)
                 nursery.start_soon(pump_outbound, transport, take_orders, ending, stats)
-                nursery.start_soon(converse_to_the_end, nursery.cancel_scope)
+                nursery.start_soon(converse_to_the_end, nursery)
     except* Exception as group:
         failures = group
         ending.end(EndReason.INTERNAL_ERROR)
@@ -104,6 +131,11 @@ async def run_call(
     if failures is not None:
         raise CallFailed(summary) from failures
     return summary
+
+
+@functools.lru_cache(maxsize=8)
+def _default_toolbox(config: ToolsConfig) -> Toolbox:
+    return load_tools(config)
 
 
 async def _say_goodbye(transport: CallerTransport, ending: CallEnding) -> None:
@@ -138,6 +170,7 @@ def _summary(transport: CallerTransport, ending: CallEnding, stats: CallStats) -
         turns=stats.turns,
         interruptions=stats.interruptions,
         underruns=stats.underruns,
+        tools=stats.tools,
         digits=stats.digits,
         faults=stats.faults,
     )
@@ -158,6 +191,7 @@ def _log_end(summary: CallSummary) -> None:
         turns=summary.turns,
         interruptions=summary.interruptions,
         underruns=summary.underruns,
+        tools=summary.tools,
         digits=summary.digits,
         faults=summary.faults,
     )

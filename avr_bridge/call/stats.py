@@ -20,5 +20,6 @@ class CallStats:
     turns: int = 0
     interruptions: int = 0
     underruns: int = 0
+    tools: int = 0
     digits: int = 0
     faults: int = 0

@@ -16,6 +16,8 @@ from avr_bridge.call.ending import CallFailed
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.http_stream import HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.websocket import WebsocketTransport
+from avr_bridge.telemetry import get_logger
+from avr_bridge.tools import load_tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,13 +57,16 @@ def create_app(
         on_call_ended: Told the summary of each call; must not raise or block.
     """
     app = QuartTrio("avr_bridge")
+    toolbox = load_tools(config.tools)
+    for problem in toolbox.problems:
+        get_logger().warning("a tool could not be loaded", problem=problem)
     # A call lasts for hours and megabytes: Quart's limits would cut it silently.
     app.config["MAX_CONTENT_LENGTH"] = None
     app.config["BODY_TIMEOUT"] = None
 
     async def carry(transport: CallerTransport) -> None:
         try:
-            await run_call(transport, config, dial=dial, on_ended=on_call_ended)
+            await run_call(transport, config, dial=dial, toolbox=toolbox, on_ended=on_call_ended)
         except CallFailed:
             return  # logged where it happened, with its causes
 

@@ -7,11 +7,13 @@ also in memory under a virtual clock.
 - `SimulatedRealtime`: the Realtime API, with a `Behaviour` that decides what is said.
 - `open_simulated_call`: a caller on either transport, paced like avr-core.
 - `MemoryCaller`: a caller without sockets, to hand to `run_call`.
+- `SimulatedAmi`: avr-ami, which hangs up and transfers.
 - `PlayedOut`, `likeness`, `tone_level_db`: what was heard, and how like what was said it is.
 """
 
 from __future__ import annotations
 
+from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.caller import (
     CallEvent,
     CallEventKind,
@@ -78,6 +80,7 @@ __all__ = [
     "Say",
     "Script",
     "Silence",
+    "SimulatedAmi",
     "SimulatedCall",
     "SimulatedRealtime",
     "SimulatedSession",

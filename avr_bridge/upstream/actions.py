@@ -11,8 +11,10 @@ import attrs
 
 from avr_bridge.audio.format import AudioFormat
 from avr_bridge.upstream.commands import Command
+from avr_bridge.upstream.control import Control
 
 __all__ = [
+    "Act",
     "Action",
     "AnswerMeasured",
     "FinishItem",
@@ -21,6 +23,7 @@ __all__ = [
     "Interrupt",
     "Note",
     "Play",
+    "RunTool",
     "Say",
     "Send",
     "Tell",
@@ -76,6 +79,22 @@ class Interrupt:
 
 
 @attrs.frozen
+class RunTool:
+    """Run this tool; then tell the conversation by `tool_done`."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@attrs.frozen
+class Act:
+    """Hang up or transfer now: the goodbye was heard, or waited for long enough."""
+
+    control: Control
+
+
+@attrs.frozen
 class TurnEnded:
     """The caller stopped speaking, as the server hears it; an answer is due."""
 
@@ -119,6 +138,8 @@ Action = (
     | FinishItem
     | Interrupt
     | TurnEnded
+    | RunTool
+    | Act
     | Say
     | Tell
     | Note

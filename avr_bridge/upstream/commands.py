@@ -16,15 +16,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AppendAudio",
+    "CancelResponse",
     "Command",
     "CreateItem",
     "CreateResponse",
+    "DeleteItem",
+    "TruncateItem",
     "UpdateSession",
     "audio_format_object",
     "audio_formats_only",
     "encode_command",
     "function_output",
     "session_object",
+    "text_item",
+    "turn_detection_only",
 ]
 
 
@@ -48,13 +53,45 @@ class CreateItem(msgspec.Struct, frozen=True, tag="conversation.item.create"):
     event_id: str
 
 
-class CreateResponse(msgspec.Struct, frozen=True, tag="response.create"):
-    """Ask for an answer now."""
+class CreateResponse(msgspec.Struct, frozen=True, omit_defaults=True, tag="response.create"):
+    """Ask for an answer now; `response` overrides the session's settings for it."""
 
+    event_id: str
+    response: dict[str, Any] | None = None
+
+
+class CancelResponse(msgspec.Struct, frozen=True, omit_defaults=True, tag="response.cancel"):
+    """Stop generating an answer."""
+
+    event_id: str
+    response_id: str | None = None
+
+
+class TruncateItem(msgspec.Struct, frozen=True, tag="conversation.item.truncate"):
+    """The caller heard no more of this spoken item than `audio_end_ms`."""
+
+    item_id: str
+    content_index: int
+    audio_end_ms: int
     event_id: str
 
 
-Command = AppendAudio | UpdateSession | CreateItem | CreateResponse
+class DeleteItem(msgspec.Struct, frozen=True, tag="conversation.item.delete"):
+    """The caller heard nothing of this item."""
+
+    item_id: str
+    event_id: str
+
+
+Command = (
+    AppendAudio
+    | UpdateSession
+    | CreateItem
+    | CreateResponse
+    | CancelResponse
+    | TruncateItem
+    | DeleteItem
+)
 
 _encoder = msgspec.json.Encoder()
 
@@ -71,26 +108,47 @@ def audio_format_object(fmt: AudioFormat) -> dict[str, Any]:
     return {"type": fmt.encoding.value}
 
 
-def session_object(config: ModelConfig, instructions: str, fmt: AudioFormat) -> dict[str, Any]:
+def turn_detection_object(config: ModelConfig, *, interruptible: bool) -> dict[str, Any]:
+    """Turn detection in full: real sessions have shown other defaults than the documentation,
+    and what becomes of fields left out of a later update is documented nowhere."""
+    turn_detection: dict[str, Any] = {
+        "type": config.turn_detection,
+        "create_response": True,
+        "interrupt_response": interruptible and config.interruptible,
+    }
+    if config.turn_detection == "semantic_vad":
+        if config.eagerness:
+            turn_detection["eagerness"] = config.eagerness
+        return turn_detection
+    turn_detection |= {
+        "threshold": config.vad_threshold,
+        "prefix_padding_ms": config.vad_prefix_padding_ms,
+        "silence_duration_ms": config.vad_silence_ms,
+    }
+    if config.vad_idle_timeout_ms:
+        turn_detection["idle_timeout_ms"] = config.vad_idle_timeout_ms
+    return turn_detection
+
+
+def turn_detection_only(config: ModelConfig) -> dict[str, Any]:
+    """A partial session that lets the caller interrupt from now on."""
+    turn_detection = turn_detection_object(config, interruptible=True)
+    return {"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
+
+
+def session_object(
+    config: ModelConfig,
+    instructions: str,
+    fmt: AudioFormat,
+    *,
+    tools: list[dict[str, Any]] | None = None,
+    interruptible: bool = True,
+) -> dict[str, Any]:
     """The one complete session that a call asks for, both directions in `fmt`.
 
     Only what the model takes: `reasoning` makes models that do not reason refuse the whole
     update, so it goes to `gpt-realtime-2` and newer alone; `temperature` is gone from the API.
     """
-    turn_detection: dict[str, Any] = {
-        "type": config.turn_detection,
-        "create_response": True,
-        "interrupt_response": True,
-    }
-    if config.turn_detection == "semantic_vad" and config.eagerness:
-        turn_detection["eagerness"] = config.eagerness
-    if config.turn_detection == "server_vad":
-        # Sent in full: real sessions have shown other defaults than the documentation.
-        turn_detection |= {
-            "threshold": 0.5,
-            "prefix_padding_ms": 300,
-            "silence_duration_ms": 500,
-        }
     transcription = {"model": config.transcription_model}
     if config.language:
         transcription["language"] = config.language
@@ -103,14 +161,16 @@ def session_object(config: ModelConfig, instructions: str, fmt: AudioFormat) -> 
             "input": {
                 "format": format_object,
                 "transcription": transcription,
-                "turn_detection": turn_detection,
+                "turn_detection": turn_detection_object(config, interruptible=interruptible),
             },
-            "output": {"format": format_object, "voice": config.voice},
+            "output": {"format": format_object, "voice": config.voice, "speed": config.speed},
         },
-        "tools": [],
+        "tools": tools or [],
         "tool_choice": "auto",
         "max_output_tokens": config.max_tokens or "inf",
     }
+    if config.noise_reduction != "off":
+        session["audio"]["input"]["noise_reduction"] = {"type": config.noise_reduction}
     if config.model.startswith("gpt-realtime-2"):
         session["reasoning"] = {"effort": config.reasoning_effort}
     return session
@@ -129,3 +189,9 @@ def function_output(call_id: str, output: str) -> dict[str, Any]:
     """The item that answers a function call; a call without one leaves the model waiting."""
     kind: Literal["function_call_output"] = "function_call_output"
     return {"type": kind, "call_id": call_id, "output": output}
+
+
+def text_item(role: str, text: str) -> dict[str, Any]:
+    """A message in words: of the caller, of the agent, or of the bridge (``system``)."""
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}

@@ -1,55 +1,66 @@
 """The conversation with the model as a state machine without I/O, clock or log.
 
-Server events in, actions out. Every rule about the state of turns and responses stands here:
+Server events and what the call tells in, actions out; every method takes the present time in
+seconds, and `next_deadline_s` says when `tick` is due. Every rule about turns stands here:
 
 - **Phase**: a session is `OPENING` until `session.created`, `CONFIGURING` until the one complete
   `session.update` is answered by `session.updated`, then `READY`. Audio sent before that would
   be heard as 24 kHz PCM by a model with a default prompt, and would lock the voice.
-- **Gate**: the default conversation has at most one active response, and its creator may be the
-  server's turn detection. We ask only while the gate is `FREE`; requests made meanwhile are kept
-  as one and sent when `response.done` frees it (or when the error `already has active response`
-  arrives after that response is already done).
+- **Gate** (`gate.py`): one response at a time; our requests wait behind the running one.
 - **Barge-in**: `speech_started` makes the running response dead. What was queued of it is to be
-  dropped, and deltas of it that are still in flight are ignored by id.
+  dropped, deltas of it that are still in flight are ignored by id, and when the call reports
+  what was heard, the model is told to forget the rest (`answers.py`). The server cancels the
+  response itself; we cancel only where it cannot know (a key, not a voice, interrupts).
+- **Welcome**: words that must be heard are protected: until then the session does not let the
+  caller interrupt, and a turn that was taken meanwhile is answered afterwards.
+- **Tools**: calls of a completed response run together; their outputs go back when all of them
+  are done, then one response is asked for.
+- **Call control** (`control.py`): acts when the goodbye was heard.
+- **Transcript** (`transcripts.py`): in conversation order; an answer's text leaves when it was
+  heard, or cut.
 
-It does not convert audio, pace it, or know whether the caller has heard it.
+It does not convert audio, pace it, or run a tool.
 """
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any
 
-from avr_bridge.audio.format import ALAW_8K, PCM16_24K, ULAW_8K, AudioFormat, Encoding
+from avr_bridge.audio.format import PCM16_24K
+from avr_bridge.upstream import wording
 from avr_bridge.upstream.actions import (
     Action,
-    AnswerMeasured,
-    FinishItem,
     FormatsAgreed,
     GiveUp,
     Interrupt,
     Note,
-    Play,
     Say,
     Send,
     Tell,
     TurnEnded,
 )
+from avr_bridge.upstream.answering import CREATED_LIMIT_S, Timer
+from avr_bridge.upstream.closing import Closing, Phase
 from avr_bridge.upstream.commands import (
     CreateItem,
     CreateResponse,
     UpdateSession,
     audio_formats_only,
-    function_output,
     session_object,
+    text_item,
+    turn_detection_only,
 )
+from avr_bridge.upstream.digits import DigitCollector
 from avr_bridge.upstream.error_codes import Severity, severity_of
 from avr_bridge.upstream.events import (
     AudioDelta,
     AudioDone,
     CallerTranscript,
+    CallerTranscriptFailed,
+    Committed,
     ErrorDetail,
     ErrorEvent,
+    ItemAdded,
     ResponseCreated,
     ResponseDone,
     ServerEvent,
@@ -60,71 +71,63 @@ from avr_bridge.upstream.events import (
     TranscriptDone,
     Unknown,
 )
+from avr_bridge.upstream.formats import format_in, requested_format
+from avr_bridge.upstream.gate import Gate
+from avr_bridge.upstream.transcripts import Fate
 
 if TYPE_CHECKING:
-    from avr_bridge.config import ModelConfig
+    from avr_bridge.config import ModelConfig, TalkConfig
+    from avr_bridge.upstream.events import ResponseInfo
 
-__all__ = ["Conversation", "Phase", "requested_format"]
+__all__ = ["Conversation", "Phase"]
 
-_REQUESTED = {"pcmu": ULAW_8K, "pcma": ALAW_8K, "pcm": PCM16_24K}
-_BY_NAME = {
-    Encoding.ULAW.value: ULAW_8K,
-    Encoding.ALAW.value: ALAW_8K,
-    Encoding.PCM16.value: PCM16_24K,
-}
+TRANSCRIPT_LIMIT_S = 4.0
+"""The caller's transcript usually takes under a second; the rest of the transcript waits no
+longer for it than this."""
 
-
-class Phase(enum.Enum):
-    """How far the session has been set up."""
-
-    OPENING = "opening"
-    CONFIGURING = "configuring"
-    READY = "ready"
+WELCOME_LIMIT_S = 30.0
+"""A welcome that was not heard by then no longer keeps the caller from speaking."""
 
 
-class Gate(enum.Enum):
-    """State of the one response that the default conversation may have."""
-
-    FREE = "free"
-    REQUESTED = "requested"
-    ACTIVE = "active"
-
-
-def requested_format(config: ModelConfig) -> AudioFormat:
-    """The format that the settings ask for, in both directions."""
-    return _REQUESTED[config.audio_format]
-
-
-class Conversation:
-    """One session with the model. Feed it every server event; carry out what it returns.
+class Conversation(Closing):
+    """One session with the model. Feed it what happens; carry out what it returns.
 
     Args:
         config: The model's settings.
+        talk: How the call is conducted.
         instructions: The system prompt of this call.
-        model_speaks_first: Ask for a greeting once the session is ready.
+        tools: Entries for the session's tools.
     """
 
     def __init__(
-        self, config: ModelConfig, instructions: str, *, model_speaks_first: bool = True
+        self,
+        config: ModelConfig,
+        talk: TalkConfig,
+        instructions: str,
+        *,
+        tools: list[dict[str, Any]] | None = None,
     ) -> None:
+        super().__init__(requested_format(config), talk)
         self._config = config
         self._instructions = instructions
+        self._tools = tools or []
         self._requested = requested_format(config)
-        self._greeting_due = model_speaks_first
-        self.phase = Phase.OPENING
-        self.gate = Gate.FREE
+        self._greeting_due = True
+        self._protected = bool(talk.welcome_message) and not talk.greeting_file
         self.expires_at_s: float | None = None
-        self._request_pending = False
-        self._active_response: str | None = None
-        self._dead_response: str | None = None
-        self._open_item: str | None = None
-        self._answer_bytes = 0
-        self._commands_made = 0
+        terminator = "" if talk.dtmf_terminator == "none" else talk.dtmf_terminator
+        self._digits = DigitCollector(terminator, talk.dtmf_most_digits)
+        self._turn_waits = False
         self._setup_event_id = ""
 
-    # -- what may happen ------------------------------------------------------------------
+    @property
+    def next_deadline_s(self) -> float:
+        """When `tick` is due; infinity if nothing is waited for."""
+        return self._timers.next_s
 
-    def handle(self, event: ServerEvent | Unknown) -> list[Action]:
+    # -- what happens -----------------------------------------------------------------------
+
+    def handle(self, event: ServerEvent | Unknown, now_s: float) -> list[Action]:
         """Take one server event; return what is to be done, in order."""
         match event:
             case AudioDelta():
@@ -132,44 +135,83 @@ class Conversation:
             case SessionCreated():
                 return self._created(event)
             case SessionUpdated():
-                return self._updated(event)
+                return self._updated(event, now_s)
             case SpeechStarted():
-                return self._barge_in()
+                return self._speech_started()
             case SpeechStopped():
+                self._caller_speaks = False
                 return [TurnEnded()]
+            case Committed():
+                return self._committed(event, now_s)
+            case ItemAdded():
+                return self._item_added(event)
             case CallerTranscript():
-                return [Say("user", event.transcript)] if event.transcript else []
+                return self._caller_text(event.item_id, event.transcript)
+            case CallerTranscriptFailed():
+                return self._caller_text(event.item_id, "")
             case TranscriptDone():
-                return [Say("agent", event.transcript)] if event.transcript else []
+                return self._answer_text(event)
             case AudioDone():
                 return self._finish_item(event.item_id)
             case ResponseCreated():
+                self._timers.clear(Timer.IDLE)
                 return self._response_created(event)
             case ResponseDone():
-                return self._response_done(event)
+                return self._response_over(event.response, now_s)
             case ErrorEvent():
-                return self._error(event.error)
+                return self._error(event.error, now_s)
             case Unknown(type=kind, fault=str(fault)):
                 return [Note("model sent a misshapen event", {"type": kind, "fault": fault})]
             case Unknown():
                 return []
 
-    def request_response(self) -> list[Action]:
-        """Ask for an answer: now, or as soon as the running one is done."""
-        if self.gate is not Gate.FREE:
-            self._request_pending = True
-            return []
-        self._request_pending = False
-        self.gate = Gate.REQUESTED
-        return [Send(CreateResponse(self._event_id()))]
+    def tick(self, now_s: float) -> list[Action]:
+        """Deadlines have passed."""
+        actions: list[Action] = []
+        for timer in self._timers.due(now_s):
+            match timer:
+                case Timer.CREATED:
+                    if self.gate.state is Gate.REQUESTED:
+                        actions.append(Note("no answer to a request for one", severe=True))
+                        if self.gate.done() or self.gate.ask():
+                            actions += self._create_response(now_s)
+                case Timer.WELCOME:
+                    actions += self._welcome_over(now_s)
+                case Timer.DIGITS:
+                    actions += self._keys(self._digits.take(), now_s)
+                case Timer.CONTROL:
+                    actions += self._act()
+                case Timer.IDLE:
+                    actions += self._nobody_speaks(now_s)
+                case Timer.LONGEST_CALL:
+                    actions += self._end_by_bridge(wording.TIME_IS_UP, now_s)
+                case str(item_id):
+                    actions += self._caller_text(item_id, "")
+        return actions
+
+    def item_heard(self, item_id: str, now_s: float) -> list[Action]:
+        """The caller has heard this item to its end."""
+        self._answers.heard(item_id)
+        self._transcripts.fate(item_id, Fate.HEARD)
+        return self._said() + self._welcome_over(now_s) + self._all_quiet(now_s)
+
+    def key_pressed(self, digit: str, now_s: float) -> list[Action]:
+        """A key of the caller's keypad."""
+        actions: list[Action] = []
+        if self._talk.dtmf_interrupts and self.phase is Phase.READY:
+            actions += self._silence_answer()
+        entry = self._digits.press(digit)
+        if entry is None:
+            self._timers.set(Timer.DIGITS, now_s + self._talk.dtmf_timeout_ms / 1000)
+            return actions
+        return actions + self._keys(entry, now_s)
 
     def fall_back_to_pcm(self) -> list[Action]:
         """The model ignores G.711 although it agreed to it: ask for PCM in both directions."""
-        session = audio_formats_only(PCM16_24K)
-        self._requested = PCM16_24K
-        return [Send(UpdateSession(session, self._event_id()))]
+        self._requested = self._from_model = PCM16_24K
+        return [Send(UpdateSession(audio_formats_only(PCM16_24K), self._event_id()))]
 
-    # -- session --------------------------------------------------------------------------
+    # -- session ----------------------------------------------------------------------------
 
     def _created(self, event: SessionCreated) -> list[Action]:
         if self.phase is not Phase.OPENING:
@@ -177,23 +219,59 @@ class Conversation:
         self.phase = Phase.CONFIGURING
         self._note_expiry(event.session)
         self._setup_event_id = self._event_id()
-        session = session_object(self._config, self._instructions, self._requested)
+        session = session_object(
+            self._config,
+            self._instructions,
+            self._requested,
+            tools=self._tools,
+            interruptible=not self._protected,
+        )
         return [Send(UpdateSession(session, self._setup_event_id))]
 
-    def _updated(self, event: SessionUpdated) -> list[Action]:
+    def _updated(self, event: SessionUpdated, now_s: float) -> list[Action]:
         if self.phase is Phase.OPENING:
             return []
         self._note_expiry(event.session)
-        to_model = _format_in(event.session, "input", self._requested)
-        from_model = _format_in(event.session, "output", self._requested)
+        to_model = format_in(event.session, "input", self._requested)
+        from_model = format_in(event.session, "output", self._requested)
         if to_model is None or from_model is None:
             return [GiveUp("the model asks for an audio format that the bridge does not speak")]
         as_requested = to_model == from_model == self._requested
+        if self._from_model is self._requested:
+            self._from_model = from_model
         self.phase = Phase.READY
         actions: list[Action] = [FormatsAgreed(to_model, from_model, as_requested)]
         if self._greeting_due:
             self._greeting_due = False
-            actions += self.request_response()
+            actions += self._greet(now_s)
+        return actions
+
+    def _greet(self, now_s: float) -> list[Action]:
+        text = self._talk.welcome_message
+        if self._talk.greeting_file:
+            if text:
+                said = text_item("assistant", text)
+                return [Say("agent", text), Send(CreateItem(said, self._event_id()))]
+            return [self._tell_model(wording.GREETING_PLAYED)]
+        if not text:
+            return self._ask(now_s)
+        self._timers.set(Timer.WELCOME, now_s + WELCOME_LIMIT_S)
+        self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
+        self.gate.ask()
+        words = wording.welcome(self._instructions, text)
+        return [Send(CreateResponse(self._event_id(), {"instructions": words}))]
+
+    def _welcome_over(self, now_s: float) -> list[Action]:
+        """The welcome was heard, or will not be: the caller may interrupt from now on."""
+        if not self._protected:
+            return []
+        self._protected = False
+        self._timers.clear(Timer.WELCOME)
+        partial = turn_detection_only(self._config)
+        actions: list[Action] = [Send(UpdateSession(partial, self._event_id()))]
+        if self._turn_waits and self.gate.state is Gate.FREE:
+            actions += self._ask(now_s)
+        self._turn_waits = False
         return actions
 
     def _note_expiry(self, session: dict[str, Any]) -> None:
@@ -201,81 +279,59 @@ class Conversation:
         if isinstance(expires_at, int | float):
             self.expires_at_s = float(expires_at)
 
-    # -- answers --------------------------------------------------------------------------
+    # -- the caller's turns -----------------------------------------------------------------
 
-    def _response_created(self, event: ResponseCreated) -> list[Action]:
-        self.gate = Gate.ACTIVE
-        self._active_response = event.response.id
-        self._answer_bytes = 0
+    def _speech_started(self) -> list[Action]:
+        self._caller_speaks = True
+        self._timers.clear(Timer.IDLE)
+        self._idle_asked = False
+        if self._protected or not self._config.interruptible:
+            return []
+        actions = self._call_off()
+        self._kill_answer()
+        return [Interrupt(), *actions]
+
+    def _committed(self, event: Committed, now_s: float) -> list[Action]:
+        self._caller_speaks = False
+        self._turn_waits = self._protected
+        if event.item_id:
+            self._transcripts.expect(event.item_id, event.previous_item_id)
+            self._timers.set(event.item_id, now_s + TRANSCRIPT_LIMIT_S)
         return []
 
-    def _response_done(self, event: ResponseDone) -> list[Action]:
-        self.gate = Gate.FREE
-        self._active_response = None
-        self._dead_response = None
-        actions = self._finish_item(self._open_item)
-        response = event.response
-        if self._answer_bytes and response.billed_audio_ms:
-            actions.append(AnswerMeasured(self._answer_bytes, response.billed_audio_ms))
-        if response.status == "failed":
-            actions += self._response_failed(response.error or ErrorDetail())
-        actions += self._refuse_tools(response.output or [])
-        if self._request_pending:
-            actions += self.request_response()
-        return actions
+    def _caller_text(self, item_id: str | None, text: str) -> list[Action]:
+        if item_id is None:  # a server that does not say whose text it is
+            return [Say("user", text)] if text else []
+        self._timers.clear(item_id)
+        self._transcripts.user_text(item_id, text)
+        return self._said()
 
-    def _response_failed(self, error: ErrorDetail) -> list[Action]:
-        words = error.message or error.code or "no reason given"
-        if severity_of(error) is Severity.FATAL:
-            return [GiveUp(f"the model refuses to answer: {words}")]
-        note = Note("an answer failed", {"code": error.code}, severe=True)
-        return [note, Tell(f"an answer failed: {words}")]
-
-    def _refuse_tools(self, output: list[dict[str, Any]]) -> list[Action]:
-        """No tool is offered, but models have called some all the same: answer in words."""
-        refused: list[Action] = []
-        for item in output:
-            if item.get("type") == "function_call" and item.get("status") == "completed":
-                name, call_id = item.get("name"), str(item.get("call_id"))
-                refused.append(Note("model called a tool that does not exist", severe=True))
-                answer = function_output(call_id, f"There is no tool named {name}.")
-                refused.append(Send(CreateItem(answer, self._event_id())))
-        if refused:
-            self._request_pending = True
-        return refused
-
-    def _audio(self, event: AudioDelta) -> list[Action]:
-        self._answer_bytes += len(event.delta)
-        if event.response_id is not None and event.response_id == self._dead_response:
+    def _keys(self, entry: str, now_s: float) -> list[Action]:
+        self._timers.clear(Timer.DIGITS)
+        if not entry:
             return []
-        actions: list[Action] = []
-        if self._open_item not in (None, event.item_id):
-            actions += self._finish_item(self._open_item)
-        self._open_item = event.item_id
-        if event.delta:
-            actions.append(Play(event.item_id, event.delta))
-        return actions
-
-    def _finish_item(self, item_id: str | None) -> list[Action]:
-        if item_id is None or item_id != self._open_item:
+        if self.phase is not Phase.READY:
+            for digit in entry:
+                self._digits.press(digit)
+            self._timers.set(Timer.DIGITS, now_s + self._talk.dtmf_timeout_ms / 1000)
             return []
-        self._open_item = None
-        return [FinishItem(item_id)]
+        item = text_item("user", wording.keys_pressed(entry))
+        return [Send(CreateItem(item, self._event_id())), *self._ask(now_s)]
 
-    def _barge_in(self) -> list[Action]:
-        if self.gate is Gate.ACTIVE:
-            self._dead_response = self._active_response
-        self._open_item = None
-        return [Interrupt()]
+    def _response_over(self, response: ResponseInfo, now_s: float) -> list[Action]:
+        actions = self._response_done(response, now_s)
+        if self._protected and not self._answers.unheard:
+            actions += self._welcome_over(now_s)  # a welcome without sound
+        return actions + self._all_quiet(now_s)
 
-    # -- errors ---------------------------------------------------------------------------
+    # -- errors -----------------------------------------------------------------------------
 
-    def _error(self, error: ErrorDetail) -> list[Action]:
+    def _error(self, error: ErrorDetail, now_s: float) -> list[Action]:
         words = error.message or error.code or "no reason given"
         if self._refuses_setup(error):
             return [GiveUp(f"the model refuses the session: {words}")]
         if error.code == "conversation_already_has_active_response":
-            return self._lost_the_race()
+            return self._create_response(now_s) if self.gate.lost_the_race() else []
         fields = {"code": error.code, "param": error.param}
         match severity_of(error):
             case Severity.NOISE:
@@ -292,29 +348,3 @@ class Conversation:
         if error.event_id:
             return error.event_id == self._setup_event_id
         return error.type == "invalid_request_error"
-
-    def _lost_the_race(self) -> list[Action]:
-        """Our request met another answer. That one may even be done already."""
-        if self.gate is Gate.FREE:
-            return self.request_response()
-        self.gate = Gate.ACTIVE
-        self._request_pending = True
-        return []
-
-    def _event_id(self) -> str:
-        self._commands_made += 1
-        return f"br-{self._commands_made}"
-
-
-def _format_in(session: dict[str, Any], side: str, requested: AudioFormat) -> AudioFormat | None:
-    """The format that a `session.updated` shows; `requested` if it shows none, None if unknown."""
-    found = session
-    for key in ("audio", side, "format"):
-        inner = found.get(key)
-        if not isinstance(inner, dict):
-            return requested
-        found = inner
-    fmt = _BY_NAME.get(str(found.get("type")))
-    if fmt is PCM16_24K and found.get("rate", 24_000) != 24_000:
-        return None
-    return fmt

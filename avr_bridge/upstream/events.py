@@ -15,8 +15,11 @@ __all__ = [
     "AudioDelta",
     "AudioDone",
     "CallerTranscript",
+    "CallerTranscriptFailed",
+    "Committed",
     "ErrorDetail",
     "ErrorEvent",
+    "ItemAdded",
     "ResponseCreated",
     "ResponseDone",
     "ServerEvent",
@@ -85,6 +88,39 @@ class CallerTranscript(
     item_id: str | None = None
 
 
+class CallerTranscriptFailed(
+    msgspec.Struct, frozen=True, tag="conversation.item.input_audio_transcription.failed"
+):
+    """What the caller said will not be known as text."""
+
+    item_id: str | None = None
+
+
+class Committed(msgspec.Struct, frozen=True, tag="input_audio_buffer.committed"):
+    """The caller's turn became an item of the conversation."""
+
+    item_id: str | None = None
+    previous_item_id: str | None = None
+
+
+class ItemAdded(msgspec.Struct, frozen=True, tag="conversation.item.added"):
+    """An item stands in the conversation, behind `previous_item_id`."""
+
+    item: dict[str, Any]
+    previous_item_id: str | None = None
+
+    @property
+    def item_id(self) -> str:
+        """The item's id."""
+        return str(self.item.get("id"))
+
+    @property
+    def role(self) -> str | None:
+        """``user``, ``assistant`` or ``system``; None for calls of tools and their outputs."""
+        role = self.item.get("role")
+        return role if isinstance(role, str) else None
+
+
 class ResponseInfo(msgspec.Struct, frozen=True):
     """The response object of `response.created` and `response.done`."""
 
@@ -93,6 +129,21 @@ class ResponseInfo(msgspec.Struct, frozen=True):
     status_details: Any = None
     output: list[dict[str, Any]] | None = None
     usage: dict[str, Any] | None = None
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The items that this response made."""
+        return [str(item["id"]) for item in self.output or [] if "id" in item]
+
+    @property
+    def function_calls(self) -> list[tuple[str, str, str]]:
+        """Call id, name and arguments of each tool that is to run. Of a response that was cut
+        the items are incomplete, and never run."""
+        return [
+            (str(item.get("call_id")), str(item.get("name")), str(item.get("arguments") or ""))
+            for item in self.output or []
+            if item.get("type") == "function_call" and item.get("status") != "incomplete"
+        ]
 
     @property
     def billed_audio_ms(self) -> int:
@@ -165,6 +216,9 @@ ServerEvent = (
     | SpeechStarted
     | SpeechStopped
     | CallerTranscript
+    | CallerTranscriptFailed
+    | Committed
+    | ItemAdded
     | ResponseCreated
     | ResponseDone
     | AudioDelta

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, run_call
+from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
 
@@ -51,13 +52,17 @@ async def place_call(
     simulator: SimulatedRealtime | None = None,
     settings: BridgeConfig | None = None,
     caller: MemoryCaller | None = None,
+    ami: SimulatedAmi | None = None,
 ) -> AsyncGenerator[Placed]:
     """Run one call beside the block; the caller hangs up after it, and the call must end."""
     placed = Placed(caller or MemoryCaller(), simulator or SimulatedRealtime())
 
     async def run() -> None:
         placed.summary = await run_call(
-            placed.caller.transport, settings or config(), dial=placed.simulator.dial
+            placed.caller.transport,
+            settings or config(),
+            dial=placed.simulator.dial,
+            control=ami or SimulatedAmi(),
         )
         placed.ended_s = trio.current_time()
 

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from avr_bridge import BridgeConfig, ConfigError, ModelConfig, Secret, ServerConfig
-from avr_bridge.config import DEFAULT_MODEL
+from avr_bridge.sections import DEFAULT_MODEL
 
 KEY = "sk-planted-secret"
 WIKI_PAGE_OF_SEPTEMBER_2025 = {

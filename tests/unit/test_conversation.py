@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avr_bridge import ModelConfig
+from avr_bridge import ModelConfig, TalkConfig
 from avr_bridge.audio.format import ALAW_8K, PCM16_24K, ULAW_8K
 from avr_bridge.upstream.actions import (
+    Act,
     Action,
     FinishItem,
     FormatsAgreed,
@@ -19,15 +21,18 @@ from avr_bridge.upstream.actions import (
     Interrupt,
     Note,
     Play,
+    RunTool,
     Say,
     Send,
     Tell,
     TurnEnded,
 )
 from avr_bridge.upstream.commands import CreateItem, CreateResponse, UpdateSession
-from avr_bridge.upstream.conversation import Conversation, Gate, Phase
+from avr_bridge.upstream.control import Control
+from avr_bridge.upstream.conversation import Conversation, Phase
 from avr_bridge.upstream.error_codes import Severity, severity_of
 from avr_bridge.upstream.events import ErrorDetail, Unknown, decode_event
+from avr_bridge.upstream.gate import Gate
 
 
 def event(type: str, **fields: Any) -> str:
@@ -35,7 +40,7 @@ def event(type: str, **fields: Any) -> str:
 
 
 def feed(machine: Conversation, type: str, **fields: Any) -> list[Action]:
-    return machine.handle(decode_event(event(type, **fields)))
+    return machine.handle(decode_event(event(type, **fields)), 0.0)
 
 
 def session(format_type: str = "audio/pcmu", **more: Any) -> dict[str, Any]:
@@ -51,11 +56,18 @@ def error(code: str | None, message: str = "words", **fields: Any) -> dict[str, 
     return {"type": "invalid_request_error", "code": code, "message": message, **fields}
 
 
-def ready(*, speaks_first: bool = False, **settings: Any) -> Conversation:
-    machine = Conversation(ModelConfig(**settings), "be kind", model_speaks_first=speaks_first)
+def ready(**settings: Any) -> Conversation:
+    """A session in force, greeted with nothing to say."""
+    machine = Conversation(ModelConfig(**settings), TalkConfig(), "be kind")
     feed(machine, "session.created", session={})
     feed(machine, "session.updated", session=session())
+    done(machine)
     return machine
+
+
+def ask(machine: Conversation) -> list[Action]:
+    """Have the machine want an answer: a key that is an entry of its own."""
+    return machine.key_pressed("#", 0.0)
 
 
 def creates(actions: list[Action]) -> int:
@@ -88,7 +100,7 @@ def done(machine: Conversation, status: str = "completed", **fields: Any) -> lis
 def test_one_complete_update_after_session_created() -> None:
     """Nothing is sent before `session.created`; then one update with everything in it."""
     config = ModelConfig(max_tokens=300, language="de", voice="marin")
-    machine = Conversation(config, "be kind")
+    machine = Conversation(config, TalkConfig(), "be kind")
     (action,) = feed(machine, "session.created", session={"expires_at": 1795000000})
     assert machine.phase is Phase.CONFIGURING
     assert machine.expires_at_s == 1795000000
@@ -99,7 +111,11 @@ def test_one_complete_update_after_session_created() -> None:
     assert sent["instructions"] == "be kind"
     assert sent["max_output_tokens"] == 300
     assert sent["audio"]["input"]["format"] == {"type": "audio/pcmu"}
-    assert sent["audio"]["output"] == {"format": {"type": "audio/pcmu"}, "voice": "marin"}
+    assert sent["audio"]["output"] == {
+        "format": {"type": "audio/pcmu"},
+        "voice": "marin",
+        "speed": 1.0,
+    }
     assert sent["audio"]["input"]["transcription"] == {"model": "whisper-1", "language": "de"}
     assert sent["audio"]["input"]["turn_detection"]["type"] == "server_vad"
     assert sent["reasoning"] == {"effort": "low"}
@@ -110,6 +126,7 @@ def test_what_a_model_does_not_take_is_not_sent() -> None:
     """`reasoning` makes other models refuse the update; PCM needs its rate, G.711 none."""
     machine = Conversation(
         ModelConfig(model="gpt-realtime-1.5", audio_format="pcm", turn_detection="semantic_vad"),
+        TalkConfig(),
         "x",
     )
     (action,) = feed(machine, "session.created", session={})
@@ -127,7 +144,7 @@ def test_what_a_model_does_not_take_is_not_sent() -> None:
 
 def test_the_greeting_is_asked_for_once() -> None:
     """A later `session.updated` greets nobody a second time."""
-    machine = Conversation(ModelConfig(), "x")
+    machine = Conversation(ModelConfig(), TalkConfig(), "x")
     feed(machine, "session.created", session={})
     assert creates(feed(machine, "session.updated", session=session())) == 1
     created(machine)
@@ -149,9 +166,9 @@ def test_the_format_in_force_is_the_one_shown(
     shown: dict[str, Any], agreed: object, as_requested: bool
 ) -> None:
     """`session.updated` decides; where it shows nothing, what was asked for holds."""
-    machine = Conversation(ModelConfig(), "x", model_speaks_first=False)
+    machine = Conversation(ModelConfig(), TalkConfig(), "x")
     feed(machine, "session.created", session={})
-    (action,) = feed(machine, "session.updated", session=shown)
+    action, *_ = feed(machine, "session.updated", session=shown)
     assert action == FormatsAgreed(agreed, agreed, as_requested)  # type: ignore[arg-type]
     assert machine.phase is Phase.READY
 
@@ -159,7 +176,7 @@ def test_the_format_in_force_is_the_one_shown(
 @pytest.mark.parametrize("shown", [session("audio/pcm", rate=16000), session("audio/opus")])
 def test_a_format_that_we_do_not_speak_ends_the_call(shown: dict[str, Any]) -> None:
     """Noise for the rest of the call would be worse."""
-    machine = Conversation(ModelConfig(), "x")
+    machine = Conversation(ModelConfig(), TalkConfig(), "x")
     feed(machine, "session.created", session={})
     (action,) = feed(machine, "session.updated", session=shown)
     assert isinstance(action, GiveUp)
@@ -168,7 +185,7 @@ def test_a_format_that_we_do_not_speak_ends_the_call(shown: dict[str, Any]) -> N
 @pytest.mark.parametrize("event_id", ["br-1", None])
 def test_a_refused_update_ends_the_call(event_id: str | None) -> None:
     """Nothing of a refused update is in force; some refusals do not echo our id."""
-    machine = Conversation(ModelConfig(), "x")
+    machine = Conversation(ModelConfig(), TalkConfig(), "x")
     feed(machine, "session.created", session={})
     (action,) = feed(machine, "error", error=error("unknown_parameter", event_id=event_id))
     assert isinstance(action, GiveUp)
@@ -182,26 +199,26 @@ def test_requests_wait_behind_the_running_answer_and_become_one() -> None:
     """Two requests during an answer are one `response.create` after it."""
     machine = ready()
     created(machine)
-    assert machine.request_response() == []
-    assert machine.request_response() == []
+    assert creates(ask(machine)) == 0
+    assert creates(ask(machine)) == 0
     assert creates(done(machine)) == 1
-    assert machine.gate is Gate.REQUESTED
+    assert machine.gate.state is Gate.REQUESTED
 
 
 def test_a_lost_race_is_asked_again_after_the_winner() -> None:
     """The server's turn detection was faster: our request follows when that answer is done."""
     machine = ready()
-    assert creates(machine.request_response()) == 1
+    assert creates(ask(machine)) == 1
     created(machine, "VAD")
     taken = error("conversation_already_has_active_response")
-    assert feed(machine, "error", error=taken) == []
+    assert creates(feed(machine, "error", error=taken)) == 0
     assert creates(done(machine)) == 1
 
 
 def test_a_lost_race_whose_winner_is_already_done_is_asked_again_at_once() -> None:
     """Waiting for a `response.done` that has passed would be silence for ever."""
     machine = ready()
-    machine.request_response()
+    ask(machine)
     created(machine, "VAD")
     done(machine)
     taken = error("conversation_already_has_active_response")
@@ -211,9 +228,9 @@ def test_a_lost_race_whose_winner_is_already_done_is_asked_again_at_once() -> No
 def test_response_done_without_created_frees_the_gate() -> None:
     """Seen in the wild during interruptions."""
     machine = ready()
-    machine.request_response()
+    ask(machine)
     done(machine, "cancelled")
-    assert machine.gate is Gate.FREE
+    assert machine.gate.state is Gate.FREE
 
 
 @given(st.lists(st.sampled_from(["ask", "created", "done", "taken", "speech", "delta"])))
@@ -223,18 +240,18 @@ def test_no_request_is_lost_and_none_races(steps: list[str]) -> None:
     machine = ready()
     outstanding = False
     for step in steps:
-        gate_before = machine.gate
+        gate_before = machine.gate.state
         actions: list[Action] = []
         if step == "ask":
-            actions = machine.request_response()
+            actions = ask(machine)
             outstanding = True
         elif step == "created":
             created(machine)
-            outstanding = outstanding and machine._request_pending
+            outstanding = outstanding and machine.gate.kept
         elif step == "done":
             actions = done(machine)
             outstanding = outstanding and (
-                machine._request_pending or machine.gate is Gate.REQUESTED
+                machine.gate.kept or machine.gate.state is Gate.REQUESTED
             )
         elif step == "taken":
             taken = error("conversation_already_has_active_response")
@@ -246,10 +263,10 @@ def test_no_request_is_lost_and_none_races(steps: list[str]) -> None:
             delta(machine)
         assert creates(actions) <= 1
         if creates(actions):
-            assert machine.gate is Gate.REQUESTED
+            assert machine.gate.state is Gate.REQUESTED
             assert gate_before is Gate.FREE or step == "done"
         if outstanding:
-            assert machine._request_pending or machine.gate is not Gate.FREE
+            assert machine.gate.kept or machine.gate.state is not Gate.FREE
 
 
 # -- sound, barge-in, transcripts -----------------------------------------------------------
@@ -261,7 +278,7 @@ def test_deltas_play_and_the_item_is_finished_once() -> None:
     created(machine)
     assert delta(machine) == [Play("A", b"\x7f\x7f\x7f\x7f")]
     assert feed(machine, "response.output_audio.done", item_id="A") == [FinishItem("A")]
-    assert done(machine) == []
+    assert FinishItem("A") not in done(machine)
 
 
 def test_an_item_without_its_done_is_finished_by_the_response() -> None:
@@ -269,7 +286,7 @@ def test_an_item_without_its_done_is_finished_by_the_response() -> None:
     machine = ready()
     created(machine)
     delta(machine)
-    assert done(machine) == [FinishItem("A")]
+    assert FinishItem("A") in done(machine)
 
 
 def test_the_next_item_of_a_response_finishes_the_one_before() -> None:
@@ -293,29 +310,86 @@ def test_late_deltas_of_an_interrupted_answer_are_dropped() -> None:
 
 
 def test_turns_and_transcripts() -> None:
-    """Both sides' text is passed on; empty text is not."""
+    """The caller's text leaves at once; an answer's when it was heard; empty text never."""
     machine = ready()
     assert feed(machine, "input_audio_buffer.speech_stopped") == [TurnEnded()]
+    feed(machine, "input_audio_buffer.committed", item_id="U")
     heard = "conversation.item.input_audio_transcription.completed"
     assert feed(machine, heard, item_id="U", transcript="Hi") == [Say("user", "Hi")]
-    assert feed(machine, heard, item_id="U", transcript="") == []
+    assert feed(machine, heard, item_id="U2", transcript="") == []
+    created(machine)
+    delta(machine)
     said = "response.output_audio_transcript.done"
-    assert feed(machine, said, item_id="A", transcript="Yes") == [Say("agent", "Yes")]
+    assert feed(machine, said, item_id="A", transcript="Yes") == []
+    done(machine)
+    assert machine.item_heard("A", 1.0) == [Say("agent", "Yes")]
 
 
-def test_a_tool_that_does_not_exist_is_answered_in_words() -> None:
-    """Models call tools that nobody offered; without an output the model waits for ever."""
+def test_tools_run_when_the_response_is_done() -> None:
+    """Of a cut response nothing runs; outputs go back together, then one answer is asked for."""
     machine = ready()
     created(machine)
     call = {"type": "function_call", "name": "fly", "call_id": "c1", "arguments": "{}"}
     cut = {**call, "call_id": "c2", "status": "incomplete"}
-    actions = done(machine, output=[{**call, "status": "completed"}, cut])
-    outputs = [a.command for a in actions if isinstance(a, Send)]
-    assert isinstance(outputs[0], CreateItem)
-    assert outputs[0].item["call_id"] == "c1"
-    assert "fly" in outputs[0].item["output"]
-    assert isinstance(outputs[1], CreateResponse)
-    assert len(outputs) == 2
+    second = {**call, "call_id": "c3", "name": "swim"}
+    actions = done(machine, output=[{**call, "status": "completed"}, cut, second])
+    assert actions == [RunTool("c1", "fly", "{}"), RunTool("c3", "swim", "{}")]
+    first = machine.tool_done("c3", "wet", None, 1.0)
+    assert [type(a.command) for a in first if isinstance(a, Send)] == [CreateItem]
+    last = machine.tool_done("c1", "high", None, 2.0)
+    assert [type(a.command) for a in last if isinstance(a, Send)] == [CreateItem, CreateResponse]
+    assert machine.tool_done("c1", "twice", None, 3.0) == []
+
+
+def test_call_control_waits_for_the_goodbye() -> None:
+    """Said with the call of the tool: no second goodbye is asked for; the hangup is done when
+    the last word was heard, and not before."""
+    machine = ready()
+    created(machine)
+    delta(machine)
+    call = {"type": "function_call", "name": "avr_hangup", "call_id": "c", "arguments": "{}"}
+    done(machine, output=[call])
+    told = machine.tool_done("c", "will be done", Control("hangup"), 1.0)
+    assert creates(told) == 0
+    assert not any(isinstance(action, Act) for action in told)
+    assert Act(Control("hangup")) in machine.item_heard("A", 3.0)
+
+
+def test_call_control_is_called_off_by_speech() -> None:
+    """The caller spoke again: nothing is done, and the model is told."""
+    machine = ready()
+    created(machine)
+    delta(machine)
+    call = {"type": "function_call", "name": "avr_hangup", "call_id": "c", "arguments": "{}"}
+    done(machine, output=[call])
+    machine.tool_done("c", "will be done", Control("hangup"), 1.0)
+    actions = feed(machine, "input_audio_buffer.speech_started")
+    items = [a.command for a in actions if isinstance(a, Send)]
+    assert any(isinstance(item, CreateItem) and item.item["role"] == "system" for item in items)
+    assert machine.next_deadline_s == math.inf
+    feed(machine, "input_audio_buffer.speech_stopped")
+    assert not any(isinstance(action, Act) for action in machine.item_heard("A", 3.0))
+
+
+def test_call_control_waits_no_longer_than_its_limit() -> None:
+    """An answer that never ends does not keep a call for ever."""
+    machine = ready()
+    created(machine)
+    delta(machine)
+    call = {"type": "function_call", "name": "avr_hangup", "call_id": "c", "arguments": "{}"}
+    done(machine, output=[call])
+    machine.tool_done("c", "will be done", Control("hangup"), 1.0)
+    assert machine.next_deadline_s == 11.0
+    assert machine.tick(11.0) == [Act(Control("hangup"))]
+    assert not any(isinstance(action, Act) for action in machine.item_heard("A", 12.0))
+
+
+def test_an_unanswered_request_is_made_again() -> None:
+    """A lost `response.create` must not bar the gate for ever."""
+    machine = ready()
+    ask(machine)
+    deadline_s = machine.next_deadline_s
+    assert creates(machine.tick(deadline_s)) == 1
 
 
 # -- errors -------------------------------------------------------------------------------
@@ -390,7 +464,7 @@ def test_misshapen_known_events_are_noted(text: str) -> None:
     read = decode_event(text)
     assert isinstance(read, Unknown)
     assert read.fault
-    (action,) = ready().handle(read)
+    (action,) = ready().handle(read, 0.0)
     assert isinstance(action, Note)
 
 

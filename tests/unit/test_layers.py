@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tools": {"errors", "config", "telemetry"},
     "call": {"caller", "upstream", "tools", "audio", "telemetry", "config", "errors"},
     "server": {"call", "caller", "upstream", "tools", "telemetry", "config", "errors"},
-    "cli": {"server", "testing", "telemetry", "config", "errors", "(public)"},
+    "cli": {"server", "testing", "tools", "telemetry", "config", "errors", "(public)"},
     "testing": EVERYTHING_BELOW_CLI,
     "(public)": EVERYTHING_BELOW_CLI - {"testing"},
     "(main)": {"cli"},
@@ -53,6 +53,7 @@ as well: a type is a dependency too."""
 LAYER_OF_MODULE = {
     "avr_bridge": "(public)",
     "avr_bridge.__main__": "(main)",
+    "avr_bridge.sections": "config",
     "avr_bridge.settings": "config",
 }
 """Modules at the top whose layer has another name; `(public)` is the package's own `__init__`."""

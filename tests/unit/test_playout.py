@@ -12,7 +12,7 @@ FRAME = 320
 
 def drain(playout: Playout, frames: int = 3) -> bytes:
     taken = []
-    while piece := playout.take(frames):
+    while piece := playout.take(frames)[0]:
         assert len(piece) % FRAME == 0
         taken.append(piece)
     return b"".join(taken)
@@ -27,7 +27,7 @@ def test_bytes_come_out_as_they_went_in(deltas: list[bytes], step: int) -> None:
     out = b""
     for delta in deltas:
         playout.push(delta)
-        out += playout.take(step)
+        out += playout.take(step)[0]
     playout.finish()
     out += drain(playout, step)
     said = b"".join(deltas)
@@ -51,7 +51,7 @@ def test_clear_drops_whole_frames_and_the_started_one() -> None:
     """After an interruption not one byte of the old answer is left."""
     playout = Playout()
     playout.push(b"\1" * 1000)
-    assert playout.take(1) == b"\1" * 320
+    assert playout.take(1)[0] == b"\1" * 320
     playout.clear()
     assert playout.waiting_bytes == 0
     playout.push(b"\2" * 640)

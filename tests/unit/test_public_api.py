@@ -32,6 +32,7 @@ PUBLIC = [
     "ModelConfig",
     "Secret",
     "ServerConfig",
+    "TalkConfig",
     "ToolsConfig",
     "create_app",
     "run_call",

@@ -12,7 +12,7 @@ import trio
 
 from avr_bridge import ModelConfig
 from avr_bridge.call import instructions
-from avr_bridge.call.instructions import instructions_for_call
+from avr_bridge.call.instructions import settings_for_call
 from avr_bridge.config import DEFAULT_INSTRUCTIONS
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ LIMIT_S = 10
 
 
 async def asked(config: ModelConfig, **metadata: str) -> str:
-    return await instructions_for_call(config, "u-1", metadata, structlog.get_logger())
+    settings = await settings_for_call(config, "u-1", metadata, structlog.get_logger())
+    return settings.instructions
 
 
 async def test_the_setting_wins(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""The recorded greeting: read once, played before the model has said a word."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from avr_bridge.audio.wav import read_wav
+from avr_bridge.call.orders import FinishItemSound, PlaySound
+
+if TYPE_CHECKING:
+    from avr_bridge.call.line import CallLine
+    from avr_bridge.config import TalkConfig
+
+__all__ = ["GREETING_ITEM", "play_recorded_greeting", "recorded_greeting", "without_greeting_file"]
+
+GREETING_ITEM = "recorded greeting"
+"""Names the recording in the playout; the model has no such item, so nothing of it is truncated."""
+
+
+@functools.lru_cache(maxsize=16)
+def recorded_greeting(path: str) -> bytes:
+    """The recording as PCM16 LE mono, 8 kHz.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is no WAV that we can read.
+    """
+    return read_wav(path)
+
+
+def play_recorded_greeting(config: TalkConfig, line: CallLine, log: Any) -> bool:
+    """Play it, if there is one.
+
+    Returns:
+        False for a file that cannot be read: it is logged, and the model has to greet.
+    """
+    if not config.greeting_file:
+        return True
+    try:
+        pcm = recorded_greeting(config.greeting_file)
+    except (OSError, ValueError) as error:
+        log.warning("greeting file failed", error=str(error))
+        return False
+    line.orders.give(PlaySound(pcm, GREETING_ITEM))
+    line.orders.give(FinishItemSound(GREETING_ITEM, lambda _item_id: None))
+    return True
+
+
+def without_greeting_file(config: TalkConfig) -> TalkConfig:
+    """The same settings, as if there were no recording."""
+    talk: TalkConfig = attrs.evolve(cast("Any", config), greeting_file=None)
+    return talk

@@ -1,0 +1,208 @@
+"""The model's answers, from the wish for one until the caller has heard it or not.
+
+The half of the state machine in `conversation.py` that concerns responses: the gate, the sound
+of items and what was heard of it, the transcript, calls of tools. It knows nothing of how a
+session is set up, or of when a call ends.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from avr_bridge.upstream.actions import (
+    Action,
+    AnswerMeasured,
+    FinishItem,
+    GiveUp,
+    Interrupt,
+    Note,
+    Play,
+    RunTool,
+    Say,
+    Send,
+    Tell,
+)
+from avr_bridge.upstream.answers import Answers
+from avr_bridge.upstream.commands import (
+    CancelResponse,
+    CreateItem,
+    CreateResponse,
+    DeleteItem,
+    TruncateItem,
+    text_item,
+)
+from avr_bridge.upstream.error_codes import Severity, severity_of
+from avr_bridge.upstream.events import (
+    AudioDelta,
+    ErrorDetail,
+    ItemAdded,
+    ResponseCreated,
+    ResponseInfo,
+    TranscriptDone,
+)
+from avr_bridge.upstream.gate import Gate, ResponseGate
+from avr_bridge.upstream.timers import Timers
+from avr_bridge.upstream.transcripts import Fate, TranscriptOrder
+
+if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
+    from avr_bridge.audio.playback import Heard
+
+__all__ = ["Answering", "Timer"]
+
+CREATED_LIMIT_S = 8.0
+"""From our request to `response.created`; a request that nobody answers must not bar the gate."""
+
+
+class Timer(enum.Enum):
+    """What is waited for."""
+
+    CREATED = "created"
+    WELCOME = "welcome"
+    DIGITS = "digits"
+    CONTROL = "control"
+    IDLE = "idle"
+    LONGEST_CALL = "longest call"
+
+
+class Answering:
+    """State and rules of the answers of one session.
+
+    Args:
+        from_model: The format in which answers arrive.
+    """
+
+    def __init__(self, from_model: AudioFormat) -> None:
+        self.gate = ResponseGate()
+        self._from_model = from_model
+        self._timers: Timers[Timer | str] = Timers()
+        self._answers = Answers()
+        self._transcripts = TranscriptOrder()
+        self._dead_response: str | None = None
+        self._cancel_when_created = False
+        self._open_item: str | None = None
+        self._answer_bytes = 0
+        self._tools_running: set[str] = set()
+        self._tools_want_answer = False
+        self._commands_made = 0
+
+    def silenced(self, heard: list[Heard], now_s: float) -> list[Action]:
+        """Playback was stopped; this is what the caller had heard of each item."""
+        actions: list[Action] = []
+        for cut in self._answers.stopped(heard, self._from_model):
+            command: TruncateItem | DeleteItem
+            if cut.audio_end_ms is None:
+                command = DeleteItem(cut.item_id, self._event_id())
+                self._transcripts.fate(cut.item_id, Fate.UNHEARD)
+            else:
+                command = TruncateItem(
+                    cut.item_id, cut.content_index, cut.audio_end_ms, self._event_id()
+                )
+                self._transcripts.fate(cut.item_id, Fate.CUT)
+            actions.append(Send(command))
+        return actions + self._said()
+
+    def _ask(self, now_s: float) -> list[Action]:
+        """An answer is wanted: now, or behind the running one."""
+        return self._create_response(now_s) if self.gate.ask() else []
+
+    def _create_response(self, now_s: float) -> list[Action]:
+        self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
+        return [Send(CreateResponse(self._event_id()))]
+
+    def _response_created(self, event: ResponseCreated) -> list[Action]:
+        self._timers.clear(Timer.CREATED)
+        self.gate.created(event.response.id)
+        self._answer_bytes = 0
+        if self._cancel_when_created:
+            self._cancel_when_created = False
+            return self._cancel()
+        return []
+
+    def _response_done(self, response: ResponseInfo, now_s: float) -> list[Action]:
+        self._timers.clear(Timer.CREATED)
+        actions = self._finish_item(self._open_item)
+        if self._answer_bytes and response.billed_audio_ms:
+            actions.append(AnswerMeasured(self._answer_bytes, response.billed_audio_ms))
+        if response.status == "failed":
+            actions += self._response_failed(response.error or ErrorDetail())
+        if response.status == "completed":
+            actions += self._run_tools(response)
+        self._transcripts.response_over(response.item_ids, self._answers.is_unheard)
+        actions += self._said()
+        self._answer_bytes = 0
+        self._dead_response = None
+        if self.gate.done():
+            actions += self._create_response(now_s)
+        return actions
+
+    def _response_failed(self, error: ErrorDetail) -> list[Action]:
+        words = error.message or error.code or "no reason given"
+        if severity_of(error) is Severity.FATAL:
+            return [GiveUp(f"the model refuses to answer: {words}")]
+        note = Note("an answer failed", {"code": error.code}, severe=True)
+        return [note, Tell(f"an answer failed: {words}")]
+
+    def _run_tools(self, response: ResponseInfo) -> list[Action]:
+        calls = response.function_calls
+        self._tools_running |= {call_id for call_id, _, _ in calls}
+        self._tools_want_answer = bool(calls) and self._answer_bytes == 0
+        return [RunTool(*call) for call in calls]
+
+    def _audio(self, event: AudioDelta) -> list[Action]:
+        self._answer_bytes += len(event.delta)
+        if event.response_id is not None and event.response_id == self._dead_response:
+            return []
+        actions: list[Action] = []
+        if self._open_item not in (None, event.item_id):
+            actions += self._finish_item(self._open_item)
+        self._open_item = event.item_id
+        if event.delta:
+            self._answers.received(event.item_id, event.content_index, len(event.delta))
+            actions.append(Play(event.item_id, event.delta))
+        return actions
+
+    def _finish_item(self, item_id: str | None) -> list[Action]:
+        if item_id is None or item_id != self._open_item:
+            return []
+        self._open_item = None
+        self._answers.complete(item_id)
+        return [FinishItem(item_id)]
+
+    def _kill_answer(self) -> None:
+        if self.gate.state is Gate.ACTIVE:
+            self._dead_response = self.gate.active_id
+        self._open_item = None
+
+    def _silence_answer(self) -> list[Action]:
+        """Stop the answer for a reason that the server does not know of."""
+        actions: list[Action] = [Interrupt()]
+        if self.gate.state is Gate.ACTIVE:
+            actions += self._cancel()
+        self._cancel_when_created = self.gate.state is Gate.REQUESTED
+        self._kill_answer()
+        return actions
+
+    def _cancel(self) -> list[Action]:
+        self._kill_answer()
+        return [Send(CancelResponse(self._event_id(), self.gate.active_id))]
+
+    def _item_added(self, event: ItemAdded) -> list[Action]:
+        if event.role == "assistant":
+            self._transcripts.expect(event.item_id, event.previous_item_id)
+        return []
+
+    def _answer_text(self, event: TranscriptDone) -> list[Action]:
+        self._transcripts.agent_text(event.item_id, event.transcript)
+        return self._said()
+
+    def _said(self) -> list[Action]:
+        return [Say(line.role, line.text) for line in self._transcripts.release()]
+
+    def _tell_model(self, words: str) -> Action:
+        return Send(CreateItem(text_item("system", words), self._event_id()))
+
+    def _event_id(self) -> str:
+        self._commands_made += 1
+        return f"br-{self._commands_made}"

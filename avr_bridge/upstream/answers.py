@@ -1,0 +1,89 @@
+"""What the model has sent of each of its spoken items, and what the caller has heard of them.
+
+Decides what the model is to be told about an item that was interrupted (OpenAI's guide on
+interruption over WebSockets: the client owns playback, so only it knows).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
+    from avr_bridge.audio.playback import Heard
+
+__all__ = ["Answers", "Cut"]
+
+LEAST_TRUNCATED_MS = 20
+"""Less than a frame heard is nothing heard: the item is deleted, since truncating an item at 0
+is refused where it has no audio yet."""
+
+MOST_ITEMS = 64
+"""Spoken items that are not heard yet; a reasoning model speaks a few in one response."""
+
+
+@attrs.define(eq=False)
+class _Answer:
+    content_index: int
+    received_bytes: int = 0
+    complete: bool = False
+
+
+@attrs.frozen
+class Cut:
+    """What to tell the model: forget what was said after `audio_end_ms`, or (None) the item."""
+
+    item_id: str
+    content_index: int
+    audio_end_ms: int | None
+
+
+class Answers:
+    """Spoken items from their first delta until they were heard or cut."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Answer] = {}
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the caller has still to hear something."""
+        return bool(self._open)
+
+    def is_unheard(self, item_id: str) -> bool:
+        """Whether the caller has still to hear something of this item."""
+        return item_id in self._open
+
+    def received(self, item_id: str, content_index: int, n_bytes: int) -> None:
+        """Sound of an item came in the session's output format."""
+        answer = self._open.setdefault(item_id, _Answer(content_index))
+        answer.received_bytes += n_bytes
+        if len(self._open) > MOST_ITEMS:
+            del self._open[next(iter(self._open))]
+
+    def complete(self, item_id: str) -> None:
+        """No more sound of this item will come."""
+        if item_id in self._open:
+            self._open[item_id].complete = True
+
+    def heard(self, item_id: str) -> None:
+        """The caller has heard the item to its end."""
+        self._open.pop(item_id, None)
+
+    def stopped(self, heard: list[Heard], fmt: AudioFormat) -> list[Cut]:
+        """Playback stopped at once: what the model must learn of each item, in order."""
+        cuts = []
+        for position in heard:
+            answer = self._open.pop(position.item_id, None)
+            if answer is None or (position.whole and answer.complete):
+                continue
+            received_ms = int(fmt.ms(answer.received_bytes))
+            end_ms: int | None = min(position.heard_ms, received_ms)
+            if end_ms is not None and end_ms < LEAST_TRUNCATED_MS:
+                end_ms = None
+            cuts.append(Cut(position.item_id, answer.content_index, end_ms))
+        for item_id in list(self._open):
+            answer = self._open.pop(item_id)
+            cuts.append(Cut(item_id, answer.content_index, None))
+        return cuts

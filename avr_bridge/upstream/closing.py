@@ -1,0 +1,114 @@
+"""When a call is over: a goodbye that was heard, a caller who is silent, a call too long.
+
+The part of the state machine in `conversation.py` that concerns call control. What asks for it is
+a tool or the bridge itself; what does it is the call. It waits until the caller has heard
+everything, is called off when the caller speaks again, and never waits longer than its limit.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from avr_bridge.upstream import wording
+from avr_bridge.upstream.actions import Act, Action, Send
+from avr_bridge.upstream.answering import Answering, Timer
+from avr_bridge.upstream.commands import CreateItem, function_output
+from avr_bridge.upstream.control import Control, PendingControl
+from avr_bridge.upstream.gate import Gate
+
+if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
+    from avr_bridge.config import TalkConfig
+
+__all__ = ["Closing", "Phase"]
+
+
+class Phase(enum.Enum):
+    """How far the session has been set up."""
+
+    OPENING = "opening"
+    CONFIGURING = "configuring"
+    READY = "ready"
+
+
+class Closing(Answering):
+    """State and rules of the call's end.
+
+    Args:
+        from_model: The format in which answers arrive.
+        talk: How the call is conducted.
+    """
+
+    def __init__(self, from_model: AudioFormat, talk: TalkConfig) -> None:
+        super().__init__(from_model)
+        self.phase = Phase.OPENING
+        self._talk = talk
+        self._control = PendingControl()
+        self._caller_speaks = False
+        self._idle_asked = False
+
+    def tool_done(
+        self, call_id: str, output: str, control: Control | None, now_s: float
+    ) -> list[Action]:
+        """A tool has ended, well or not; `output` is what the model is told."""
+        if call_id not in self._tools_running:
+            return []
+        self._tools_running.discard(call_id)
+        actions: list[Action] = [
+            Send(CreateItem(function_output(call_id, output), self._event_id()))
+        ]
+        if control is not None:
+            self._control.put(control)
+            self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
+        if self._tools_running:
+            return actions
+        # A goodbye that was spoken with the call of the tool needs no second one.
+        if self._tools_want_answer or not self._control.waits:
+            actions += self._ask(now_s)
+        return actions + self._all_quiet(now_s)
+
+    def control_failed(self, words: str, now_s: float) -> list[Action]:
+        """A hangup or transfer did not work: the model is to tell the caller."""
+        return [self._tell_model(wording.control_failed(words)), *self._ask(now_s)]
+
+    def longest_call(self, deadline_s: float) -> None:
+        """When the call has to end."""
+        self._timers.set(Timer.LONGEST_CALL, deadline_s)
+
+    def _all_quiet(self, now_s: float) -> list[Action]:
+        """Nothing runs and everything was heard: what waited for that may happen."""
+        busy = self.gate.state is not Gate.FREE or self._tools_running or self._answers.unheard
+        if busy or self._caller_speaks or self.phase is not Phase.READY:
+            return []
+        if self._control.waits:
+            return self._act()
+        if self._talk.idle_s:
+            self._timers.set(Timer.IDLE, now_s + self._talk.idle_s)
+        return []
+
+    def _act(self) -> list[Action]:
+        self._timers.clear(Timer.CONTROL)
+        control = self._control.take()
+        return [Act(control)] if control else []
+
+    def _nobody_speaks(self, now_s: float) -> list[Action]:
+        if self._idle_asked:
+            return self._end_by_bridge(wording.NOBODY_THERE, now_s)
+        self._idle_asked = True
+        return [self._tell_model(wording.CHECK_IN), *self._ask(now_s)]
+
+    def _end_by_bridge(self, words: str, now_s: float) -> list[Action]:
+        self._control.put(Control("hangup", by_bridge=True))
+        self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
+        if self.phase is not Phase.READY:
+            return []
+        return [self._tell_model(words), *self._ask(now_s)]
+
+    def _call_off(self) -> list[Action]:
+        """The caller speaks again: what waited for the goodbye is not done."""
+        called_off = self._control.call_off()
+        if called_off is None:
+            return []
+        self._timers.clear(Timer.CONTROL)
+        return [self._tell_model(wording.called_off(called_off))]

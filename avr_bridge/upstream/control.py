@@ -1,0 +1,55 @@
+"""A hangup or transfer that waits until the caller has heard the goodbye.
+
+Values and one slot. When it is carried out is decided in `conversation.py`, how in `call/`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+__all__ = ["Control", "PendingControl"]
+
+
+@attrs.frozen
+class Control:
+    """What is to be done with the call.
+
+    Attributes:
+        by_bridge: The bridge itself ends the call (too long, nobody there), not a tool.
+    """
+
+    action: Literal["hangup", "transfer"]
+    extension: str = ""
+    context: str = ""
+    priority: int = 1
+    by_bridge: bool = False
+
+
+class PendingControl:
+    """At most one: the newest wish counts, but none replaces the bridge's own ending."""
+
+    def __init__(self) -> None:
+        self._waiting: Control | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is to be done."""
+        return self._waiting is not None
+
+    def put(self, control: Control) -> None:
+        """Remember what is to be done."""
+        if self._waiting is None or not self._waiting.by_bridge:
+            self._waiting = control
+
+    def take(self) -> Control | None:
+        """It is to be done now."""
+        control, self._waiting = self._waiting, None
+        return control
+
+    def call_off(self) -> Control | None:
+        """The caller spoke again. The call's longest time is not extended by that."""
+        if self._waiting is None or self._waiting.by_bridge:
+            return None
+        return self.take()
