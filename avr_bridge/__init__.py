@@ -1,7 +1,8 @@
 """avr-bridge: carries telephone calls of Agent Voice Response to a Realtime model and back.
 
 How a call flows. For each call, an endpoint opens one nursery with three tasks joined by memory
-channels; cancelling that nursery on hangup tears everything down::
+channels, and one beside them for tools; cancelling that nursery on hangup tears everything
+down::
 
                caller/                  call/                        upstream/
     avr-core -> websocket | http -> pump_inbound  -> uplink -> writer -> Realtime model
@@ -14,8 +15,9 @@ channels; cancelling that nursery on hangup tears everything down::
 - `run_conversation` reads the model's events and feeds them to the state machine in
   `upstream/conversation.py`, which has no I/O; what that decides becomes commands to the model
   and orders for the outbound pump. It never waits on anything but the model.
-- `pump_outbound` holds what is still to be played, sends it paced to real time, and drops it
-  the moment the caller speaks.
+- `run_tools` runs what the model calls, and hangs up or transfers when the goodbye was heard.
+- `pump_outbound` holds what is still to be played, sends it paced to real time, drops it the
+  moment the caller speaks, and then says how much of it was heard.
 
 `run_call` is that call, for any Trio program; `create_app` is the endpoint; `serve` runs it.
 """

@@ -269,6 +269,13 @@ class TalkConfig:
         expected="on or off",
         help="Whether a key stops the answer that is being spoken.",
     )
+    tool_sound: str = setting(
+        "AVR_TOOL_SOUND",
+        default="off",
+        parse=text,
+        expected="off, typing, or a WAV file's path",
+        help="Sound while a tool runs; it stops at the model's first word.",
+    )
     idle_s: float = setting(
         "AVR_IDLE_S",
         default=0.0,

@@ -15,9 +15,10 @@ import trio
 
 from avr_bridge.audio.format import PCM16_24K, AudioFormat, Encoding
 from avr_bridge.audio.sniff import looks_like_pcm16
+from avr_bridge.audio.sounds import waiting_sound
 from avr_bridge.audio.transcode import Decoder
 from avr_bridge.call.ending import EndReason
-from avr_bridge.call.orders import FinishItemSound, PlaySound, SilenceNow
+from avr_bridge.call.orders import FinishItemSound, PlaySound, SilenceNow, WaitingSound
 from avr_bridge.call.toolwork import ControlJob, ToolJob
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
@@ -37,6 +38,7 @@ from avr_bridge.upstream.actions import (
     Send,
     Tell,
     TurnEnded,
+    Waiting,
 )
 from avr_bridge.upstream.client import Dial, RealtimeConnection, open_realtime
 from avr_bridge.upstream.control import Control
@@ -225,6 +227,8 @@ class _Talk:
                 case RunTool(call_id=call_id, name=name, arguments=arguments):
                     done = partial(self._tool_done, call_id)
                     self._line.give_job(ToolJob(name, arguments, done))
+                case Waiting(on=on):
+                    self._orders.give(WaitingSound(self._tool_sound() if on else None))
                 case Act(control=control):
                     done_so = partial(self._control_done, control)
                     self._line.give_job(ControlJob(control, done_so))
@@ -257,6 +261,16 @@ class _Talk:
     def _decode_from(self, fmt: AudioFormat) -> None:
         self._from_model = fmt
         self._decoder = Decoder(fmt, self._resampler_kind)
+
+    def _tool_sound(self) -> bytes | None:
+        kind = self._config.talk.tool_sound
+        if kind == "off":
+            return None
+        try:
+            return waiting_sound(kind)
+        except (OSError, ValueError) as error:
+            self._log.warning("tool sound failed", error=str(error))
+            return None
 
     def _play(self, item_id: str, data: bytes) -> None:
         self._distrust_g711(data)

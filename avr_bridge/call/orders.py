@@ -11,7 +11,15 @@ from avr_bridge.audio.playback import Heard
 from avr_bridge.call.ending import CallEnding, EndReason
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 
-__all__ = ["ORDERS_WAITING", "FinishItemSound", "Order", "Orders", "PlaySound", "SilenceNow"]
+__all__ = [
+    "ORDERS_WAITING",
+    "FinishItemSound",
+    "Order",
+    "Orders",
+    "PlaySound",
+    "SilenceNow",
+    "WaitingSound",
+]
 
 ORDERS_WAITING = 1024
 """The pump takes orders off at once, unless a send to the caller blocks. At about 12 kB of
@@ -35,13 +43,20 @@ class FinishItemSound:
 
 
 @attrs.frozen
+class WaitingSound:
+    """Play this loop while nothing else is to be heard, after a moment; None: no longer."""
+
+    loop: bytes | None
+
+
+@attrs.frozen
 class SilenceNow:
     """Drop what waits, tell the transport to drop what it has, and say what was heard."""
 
     report: Callable[[list[Heard]], None]
 
 
-Order = PlaySound | FinishItemSound | SilenceNow | TranscriptOut | ErrorOut
+Order = WaitingSound | PlaySound | FinishItemSound | SilenceNow | TranscriptOut | ErrorOut
 
 
 class Orders:

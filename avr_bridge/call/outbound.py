@@ -17,7 +17,7 @@ from avr_bridge.audio.pacing import Pacer
 from avr_bridge.audio.playback import Heard, PlaybackLedger
 from avr_bridge.audio.playout import Playout
 from avr_bridge.call.ending import CallEnding, EndReason
-from avr_bridge.call.orders import FinishItemSound, Order, PlaySound, SilenceNow
+from avr_bridge.call.orders import FinishItemSound, Order, PlaySound, SilenceNow, WaitingSound
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerTransport,
@@ -37,6 +37,12 @@ __all__ = ["pump_outbound"]
 CHUNK_FRAMES = 2
 """Frames to a message in the steady state: half the messages, and 40 ms more in the queue that
 an interruption clears. avr-core cuts messages into frames itself."""
+
+LOOP_AFTER_S = 0.4
+"""A tool that is faster than this needs no sound."""
+
+LOOP_LEAD_S = 0.04
+"""How far the waiting sound is sent ahead: the model's first word waits for no more of it."""
 
 LONGEST_ANSWER_MS = 15 * 60 * 1000
 """Sound waiting to be played: 14 MB. The longest answer a model gives lasts under 4 minutes at
@@ -74,10 +80,15 @@ class _OutboundPump:
         self._finished: dict[str, Callable[[str], None]] = {}
         self._to_be_heard: deque[tuple[float, str, Callable[[str], None]]] = deque()
         self._in_answer = False
+        self._loop: bytes | None = None
+        self._loop_at = 0
+        self._loop_from_s = 0.0
 
     def next_due_s(self) -> float:
         """When there is something to do next without an order: send, or tell what was heard."""
         frames_s = self._pacer.next_due_s() if self._playout.waiting_frames else math.inf
+        if self._loop is not None and not self._playout.waiting_frames:
+            frames_s = max(self._loop_from_s, self._pacer.plays_until_s - LOOP_LEAD_S)
         return min(frames_s, self._to_be_heard[0][0] if self._to_be_heard else math.inf)
 
     def tell_what_was_heard(self) -> None:
@@ -90,6 +101,9 @@ class _OutboundPump:
     async def send_due_frames(self) -> None:
         """Send the frames whose time has come, in one message."""
         now_s = trio.current_time()
+        if self._loop is not None and not self._playout.waiting_frames:
+            await self._send_loop(now_s)
+            return
         frames = min(self._pacer.frames_due(now_s), self._playout.waiting_frames)
         if frames == 0:
             return
@@ -105,10 +119,23 @@ class _OutboundPump:
         self._in_answer = self._playout.answer_open or self._playout.waiting_frames > 0
         await self._transport.send(AudioOut(pcm))
 
+    async def _send_loop(self, now_s: float) -> None:
+        """One frame of the waiting sound. It is nobody's item and counts as nothing said."""
+        if self._loop is None or now_s < self.next_due_s():
+            return
+        end = self._loop_at + PCM16_8K.frame_bytes
+        frame, self._loop_at = self._loop[self._loop_at : end], end % len(self._loop)
+        self._pacer.sent(1, now_s)
+        await self._transport.send(AudioOut(frame))
+
     async def carry_out(self, order: Order) -> None:
         """Do one order."""
         match order:
+            case WaitingSound(loop=loop):
+                self._loop, self._loop_at = loop, 0
+                self._loop_from_s = trio.current_time() + LOOP_AFTER_S
             case PlaySound(pcm=pcm, item_id=item_id):
+                self._loop = None
                 if self._playout.waiting_bytes < PCM16_8K.bytes_of_ms(LONGEST_ANSWER_MS):
                     self._playout.push(pcm, item_id)
             case FinishItemSound(item_id=item_id, heard=heard):
@@ -137,6 +164,7 @@ class _OutboundPump:
         unplayed_s = max(self._pacer.plays_until_s - now_s, 0.0)
         was_playing = self._playout.waiting_bytes or not self._pacer.is_dry(now_s)
         heard = self._ledger.stop(unplayed_s * 1000, self._playout.waiting_items)
+        self._loop = None
         self._playout.clear()
         self._pacer.reset()
         self._finished.clear()

@@ -28,6 +28,7 @@ __all__ = [
     "Send",
     "Tell",
     "TurnEnded",
+    "Waiting",
 ]
 
 
@@ -88,6 +89,13 @@ class RunTool:
 
 
 @attrs.frozen
+class Waiting:
+    """Tools run, or (False) no longer: the caller may hear a sound meanwhile."""
+
+    on: bool
+
+
+@attrs.frozen
 class Act:
     """Hang up or transfer now: the goodbye was heard, or waited for long enough."""
 
@@ -139,6 +147,7 @@ Action = (
     | Interrupt
     | TurnEnded
     | RunTool
+    | Waiting
     | Act
     | Say
     | Tell

@@ -22,6 +22,7 @@ from avr_bridge.upstream.actions import (
     Say,
     Send,
     Tell,
+    Waiting,
 )
 from avr_bridge.upstream.answers import Answers
 from avr_bridge.upstream.commands import (
@@ -55,10 +56,15 @@ CREATED_LIMIT_S = 8.0
 """From our request to `response.created`; a request that nobody answers must not bar the gate."""
 
 
+STUCK_LIMIT_S = 30.0
+"""An active response of which nothing has come for so long has been lost."""
+
+
 class Timer(enum.Enum):
     """What is waited for."""
 
     CREATED = "created"
+    STUCK = "stuck"
     WELCOME = "welcome"
     DIGITS = "digits"
     CONTROL = "control"
@@ -85,6 +91,7 @@ class Answering:
         self._answer_bytes = 0
         self._tools_running: set[str] = set()
         self._tools_want_answer = False
+        self._turn_unanswered = False
         self._commands_made = 0
 
     def silenced(self, heard: list[Heard], now_s: float) -> list[Action]:
@@ -111,8 +118,29 @@ class Answering:
         self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
         return [Send(CreateResponse(self._event_id()))]
 
+    def _answer_missing(self, now_s: float) -> list[Action]:
+        """Neither our request nor the caller's turn was answered: ask again."""
+        if self.gate.state is Gate.ACTIVE:
+            return []
+        if self.gate.state is Gate.FREE and not self._turn_unanswered:
+            return []
+        note = Note("no answer to a request for one", severe=True)
+        if self.gate.state is Gate.FREE or not self.gate.done():
+            self.gate.ask()
+        return [note, *self._create_response(now_s)]
+
+    def _answer_stuck(self, now_s: float) -> list[Action]:
+        """Nothing more comes of the running answer: give it up and ask for another."""
+        if self.gate.state is not Gate.ACTIVE:
+            return []
+        actions: list[Action] = [Note("an answer got stuck", severe=True), *self._cancel()]
+        if not self.gate.done():
+            self.gate.ask()
+        return [*actions, *self._create_response(now_s)]
+
     def _response_created(self, event: ResponseCreated) -> list[Action]:
         self._timers.clear(Timer.CREATED)
+        self._turn_unanswered = False
         self.gate.created(event.response.id)
         self._answer_bytes = 0
         if self._cancel_when_created:
@@ -148,7 +176,8 @@ class Answering:
         calls = response.function_calls
         self._tools_running |= {call_id for call_id, _, _ in calls}
         self._tools_want_answer = bool(calls) and self._answer_bytes == 0
-        return [RunTool(*call) for call in calls]
+        waiting: list[Action] = [Waiting(True)] if calls else []
+        return [RunTool(*call) for call in calls] + waiting
 
     def _audio(self, event: AudioDelta) -> list[Action]:
         self._answer_bytes += len(event.delta)

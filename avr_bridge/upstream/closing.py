@@ -11,7 +11,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from avr_bridge.upstream import wording
-from avr_bridge.upstream.actions import Act, Action, Send
+from avr_bridge.upstream.actions import Act, Action, Send, Waiting
 from avr_bridge.upstream.answering import Answering, Timer
 from avr_bridge.upstream.commands import CreateItem, function_output
 from avr_bridge.upstream.control import Control, PendingControl
@@ -63,6 +63,8 @@ class Closing(Answering):
             self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
         if self._tools_running:
             return actions
+        if self._control.waits:
+            actions.append(Waiting(False))  # a goodbye follows, or silence
         # A goodbye that was spoken with the call of the tool needs no second one.
         if self._tools_want_answer or not self._control.waits:
             actions += self._ask(now_s)

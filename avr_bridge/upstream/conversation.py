@@ -39,7 +39,7 @@ from avr_bridge.upstream.actions import (
     Tell,
     TurnEnded,
 )
-from avr_bridge.upstream.answering import CREATED_LIMIT_S, Timer
+from avr_bridge.upstream.answering import CREATED_LIMIT_S, STUCK_LIMIT_S, Timer
 from avr_bridge.upstream.closing import Closing, Phase
 from avr_bridge.upstream.commands import (
     CreateItem,
@@ -129,6 +129,14 @@ class Conversation(Closing):
 
     def handle(self, event: ServerEvent | Unknown, now_s: float) -> list[Action]:
         """Take one server event; return what is to be done, in order."""
+        actions = self._handled(event, now_s)
+        if self.gate.state is Gate.ACTIVE:
+            self._timers.set(Timer.STUCK, now_s + STUCK_LIMIT_S)
+        else:
+            self._timers.clear(Timer.STUCK)
+        return actions
+
+    def _handled(self, event: ServerEvent | Unknown, now_s: float) -> list[Action]:
         match event:
             case AudioDelta():
                 return self._audio(event)
@@ -171,10 +179,9 @@ class Conversation(Closing):
         for timer in self._timers.due(now_s):
             match timer:
                 case Timer.CREATED:
-                    if self.gate.state is Gate.REQUESTED:
-                        actions.append(Note("no answer to a request for one", severe=True))
-                        if self.gate.done() or self.gate.ask():
-                            actions += self._create_response(now_s)
+                    actions += self._answer_missing(now_s)
+                case Timer.STUCK:
+                    actions += self._answer_stuck(now_s)
                 case Timer.WELCOME:
                     actions += self._welcome_over(now_s)
                 case Timer.DIGITS:
@@ -294,6 +301,9 @@ class Conversation(Closing):
     def _committed(self, event: Committed, now_s: float) -> list[Action]:
         self._caller_speaks = False
         self._turn_waits = self._protected
+        self._turn_unanswered = True
+        if self.gate.state is Gate.FREE:
+            self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
         if event.item_id:
             self._transcripts.expect(event.item_id, event.previous_item_id)
             self._timers.set(event.item_id, now_s + TRANSCRIPT_LIMIT_S)

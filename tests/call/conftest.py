@@ -18,6 +18,8 @@ from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from avr_bridge.tools import Toolbox
+
 KEY = "sk-planted-secret"
 
 
@@ -53,6 +55,7 @@ async def place_call(
     settings: BridgeConfig | None = None,
     caller: MemoryCaller | None = None,
     ami: SimulatedAmi | None = None,
+    toolbox: Toolbox | None = None,
 ) -> AsyncGenerator[Placed]:
     """Run one call beside the block; the caller hangs up after it, and the call must end."""
     placed = Placed(caller or MemoryCaller(), simulator or SimulatedRealtime())
@@ -62,6 +65,7 @@ async def place_call(
             placed.caller.transport,
             settings or config(),
             dial=placed.simulator.dial,
+            toolbox=toolbox,
             control=ami or SimulatedAmi(),
         )
         placed.ended_s = trio.current_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,6 +13,7 @@ from avr_bridge import BridgeConfig, TalkConfig
 from avr_bridge.caller.transport import AudioOut, DtmfDigit, Interruption, TranscriptOut
 from avr_bridge.testing import (
     CallTool,
+    Hang,
     MemoryCaller,
     PlayedOut,
     Say,
@@ -25,6 +27,8 @@ from avr_bridge.testing import (
     likeness,
     read_wav,
 )
+from avr_bridge.tools import Toolbox
+from avr_bridge.tools.tool import Tool
 from tests.call.conftest import Echo, config, place_call
 
 if TYPE_CHECKING:
@@ -399,6 +403,71 @@ async def test_a_transfer_that_fails_is_told(autojump_clock: Clock, question: by
     assert "not known" in words[0]
     assert call.summary is not None
     assert call.summary.tools == 1
+
+
+class SlowTool:
+    """Takes two seconds and says what it found."""
+
+    async def __call__(self, arguments: Any, context: Any) -> str:
+        await trio.sleep(2)
+        return "found"
+
+
+def slow_toolbox() -> Toolbox:
+    tool = Tool("slow", "python", "here", "Slow.", {"type": "object"}, bytes, SlowTool())
+    return Toolbox([tool], 15.0)
+
+
+@pytest.mark.parametrize("sound", ["off", "typing", str(clip("greeting"))])
+async def test_a_sound_while_a_tool_runs(
+    autojump_clock: Clock, question: bytes, sound: str
+) -> None:
+    """From 0.4 s after the call of the tool until the model's first word; it is nobody's item,
+    and the reply is whole."""
+    script = Script([[CallTool("slow", "{}")], [Say(question, 8000, "found it")]])
+    async with place_call(
+        SimulatedRealtime(script), conducted(tool_sound=sound), toolbox=slow_toolbox()
+    ) as call:
+        call.caller.start()
+        await call.caller.be_silent(9)
+    sound_s = [e.at_s for e in call.caller.received if isinstance(e.message, AudioOut)]
+    waiting_s = [at_s for at_s in sound_s if at_s < 2.0]
+    assert bool(waiting_s) == (sound != "off")
+    if waiting_s:
+        assert 0.4 < waiting_s[0] < 0.7
+        assert max(b - a for a, b in itertools.pairwise(waiting_s)) < 0.03
+    assert likeness(question, call.caller.audio()).correlation > 0.98
+    assert session_of(call).received_of("conversation.item.truncate") == []
+
+
+async def test_an_interruption_ends_the_waiting_sound(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """The caller speaks while the tool runs: the sound stops, and nothing is truncated."""
+    script = Script([[CallTool("slow", "{}")]], then=Silence())
+    settings = conducted(tool_sound="typing")
+    async with place_call(SimulatedRealtime(script), settings, toolbox=slow_toolbox()) as call:
+        call.caller.start()
+        await call.caller.wait_for(AudioOut)
+        await call.caller.say(question[:16_000])
+        await call.caller.be_silent(5)
+    assert call.caller.interruptions() == 1
+    last_s = max(e.at_s for e in call.caller.received if isinstance(e.message, AudioOut))
+    assert last_s < 2.0
+    assert "error" not in session_of(call).sent_types
+    assert session_of(call).received_of("conversation.item.truncate") == []
+
+
+async def test_an_answer_that_gets_stuck_is_given_up(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """A response of which nothing comes is cancelled and another is asked for."""
+    script = Script([[Hang(cancellable=True)], [Say(question, 8000, "here I am")]])
+    async with place_call(SimulatedRealtime(script)) as call:
+        call.caller.start()
+        await call.caller.be_silent(40)
+    assert len(session_of(call).received_of("response.cancel")) == 1
+    assert likeness(question, call.caller.audio()).correlation > 0.99
 
 
 # -- silence and length -------------------------------------------------------------------------

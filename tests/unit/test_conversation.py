@@ -26,6 +26,7 @@ from avr_bridge.upstream.actions import (
     Send,
     Tell,
     TurnEnded,
+    Waiting,
 )
 from avr_bridge.upstream.commands import CreateItem, CreateResponse, UpdateSession
 from avr_bridge.upstream.control import Control
@@ -333,7 +334,11 @@ def test_tools_run_when_the_response_is_done() -> None:
     cut = {**call, "call_id": "c2", "status": "incomplete"}
     second = {**call, "call_id": "c3", "name": "swim"}
     actions = done(machine, output=[{**call, "status": "completed"}, cut, second])
-    assert actions == [RunTool("c1", "fly", "{}"), RunTool("c3", "swim", "{}")]
+    assert actions == [
+        RunTool("c1", "fly", "{}"),
+        RunTool("c3", "swim", "{}"),
+        Waiting(True),
+    ]
     first = machine.tool_done("c3", "wet", None, 1.0)
     assert [type(a.command) for a in first if isinstance(a, Send)] == [CreateItem]
     last = machine.tool_done("c1", "high", None, 2.0)

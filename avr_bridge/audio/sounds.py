@@ -1,0 +1,51 @@
+"""A sound for waiting: keys of a keyboard, made from numbers, or a recording.
+
+Beside the road: the outbound pump plays it while nothing else is there to be heard.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+
+import numpy as np
+
+from avr_bridge.audio.format import PCM16_8K
+from avr_bridge.audio.wav import read_wav
+
+__all__ = ["TYPING", "waiting_sound"]
+
+TYPING = "typing"
+_LOOP_S = 6
+_LEVEL = 2_500
+"""About -22 dBFS at the loudest: heard, and not mistaken for speech by anyone's turn detection."""
+
+
+@functools.lru_cache(maxsize=8)
+def waiting_sound(kind: str) -> bytes:
+    """A loop of whole frames, PCM16 LE mono, 8 kHz: `TYPING`, or a WAV file's path.
+
+    Raises:
+        OSError: There is no such file.
+        ValueError: It is no WAV that we can read, or an empty one.
+    """
+    pcm = _typing() if kind == TYPING else read_wav(kind)
+    if not pcm:
+        raise ValueError("there is no sound in it")
+    return pcm + bytes(-len(pcm) % PCM16_8K.frame_bytes)
+
+
+def _typing() -> bytes:
+    """Bursts of key strokes: short clicks of decaying noise, the same in every process."""
+    rate_hz = PCM16_8K.rate_hz
+    chance = random.Random(20)
+    noise = np.random.default_rng(20)
+    sound = np.zeros(_LOOP_S * rate_hz)
+    at_s = 0.1
+    while at_s < _LOOP_S - 0.2:
+        start, length = int(at_s * rate_hz), int(0.025 * rate_hz)
+        click = noise.standard_normal(length) * np.exp(-np.arange(length) / (0.004 * rate_hz))
+        sound[start : start + length] += click * chance.uniform(0.3, 1.0)
+        at_s += chance.choice([0.11, 0.14, 0.17, 0.2, 0.6])
+    sound *= _LEVEL / np.abs(sound).max()
+    return bytes(np.rint(sound).astype("<i2").tobytes())
