@@ -131,7 +131,10 @@ def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Make an older container's environment work today; say what was changed."""
     warnings = []
     model = variables.get("OPENAI_MODEL", "")
-    if model.startswith(RETIRED_MODEL_PREFIXES):
+    elsewhere = variables.get("OPENAI_DIALECT") == "beta" or "azure.com" in variables.get(
+        "OPENAI_ENDPOINT", ""
+    )
+    if model.startswith(RETIRED_MODEL_PREFIXES) and not elsewhere:
         variables = {**variables, "OPENAI_MODEL": DEFAULT_MODEL}
         warnings.append(f"OPENAI_MODEL={model} was retired by OpenAI; {DEFAULT_MODEL} is used")
     if "OPENAI_TEMPERATURE" in variables:

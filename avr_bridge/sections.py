@@ -92,6 +92,13 @@ class ModelConfig:
         expected="an address such as wss://host/v1 or ws://127.0.0.1:8080/v1",
         help="Another Realtime server: a base address, or a full one with its own path.",
     )
+    dialect: str = setting(
+        "OPENAI_DIALECT",
+        default="auto",
+        parse=choice("auto", "ga", "beta", "xai"),
+        expected="auto, ga, beta or xai",
+        help="Protocol of the server: OpenAI and Azure GA, beta-shaped (Azure preview), or xAI.",
+    )
     voice: str = setting(
         "OPENAI_VOICE", default="alloy", parse=text, expected="a voice's name", help="Voice."
     )

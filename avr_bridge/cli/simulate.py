@@ -50,6 +50,13 @@ _ANYWHERE = ("0.0.0.0", "[::]")  # what listening on every address looks like
     help="Mono, 16 bit, 8 to 48 kHz. What speak says; what parrot greets with.",
 )
 @click.option(
+    "--dialect",
+    type=click.Choice(["ga", "beta", "xai"]),
+    default="ga",
+    show_default=True,
+    help="ga: OpenAI, Azure GA; beta: Azure preview and look-alikes; xai: Grok voice.",
+)
+@click.option(
     "--g711",
     type=click.Choice(["honoured", "refused", "ignored"]),
     default="honoured",
@@ -83,6 +90,7 @@ def simulate(
     port: int,
     behaviour: str,
     wav: Path | None,
+    dialect: Literal["ga", "beta", "xai"],
     g711: Literal["honoured", "refused", "ignored"],
     speed: float,
     session_s: float,
@@ -91,6 +99,7 @@ def simulate(
 ) -> None:
     """Run a simulated OpenAI Realtime API, to try the bridge without a key or costs."""
     options = SimulatorOptions(
+        dialect=dialect,
         api_key=api_key,
         key_check=key_check,
         g711=g711,

@@ -1,7 +1,7 @@
 """The connection to the model: dial it over trio-websocket, write without blocking, read.
 
 A thin shell. trio_websocket is known in this file only, and its errors leave it as ours. What
-to say to the model is decided in `conversation.py`; JSON is made in `commands.py`.
+to say to the model is decided in `conversation.py`; JSON is `translation.py`'s.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ import trio_websocket
 import wsproto.utilities
 
 from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, UpstreamUnavailable
-from avr_bridge.upstream.commands import AppendAudio, Command, encode_command
-from avr_bridge.upstream.endpoint import realtime_headers, realtime_url
-from avr_bridge.upstream.events import ServerEvent, Unknown, decode_event
+from avr_bridge.upstream.commands import AppendAudio, Command
+from avr_bridge.upstream.dialect import DialectName, dialect_of_url, headers_for
+from avr_bridge.upstream.endpoint import realtime_url
 from avr_bridge.upstream.socket import MessageSocket
+from avr_bridge.upstream.translation import Translator
 
 if TYPE_CHECKING:
     from avr_bridge.audio.format import AudioFormat
     from avr_bridge.config import ModelConfig
+    from avr_bridge.upstream.events import ServerEvent, Unknown
 
 __all__ = ["Dial", "RealtimeConnection", "dial_realtime", "open_realtime"]
 
@@ -61,8 +63,10 @@ class RealtimeConnection:
     as much of it as has gathered in one message.
     """
 
-    def __init__(self, socket: MessageSocket) -> None:
+    def __init__(self, socket: MessageSocket, translator: Translator) -> None:
         self._socket = socket
+        self._translator = translator
+        self._events: deque[ServerEvent | Unknown] = deque()
         self._commands: deque[Command] = deque()
         self._audio = bytearray()
         self._audio_bound_bytes = 0
@@ -101,7 +105,9 @@ class RealtimeConnection:
         Raises:
             UpstreamClosed: The model closed, or the connection was lost.
         """
-        return decode_event(await self._socket.get_message())
+        while not self._events:
+            self._events.extend(self._translator.read(await self._socket.get_message()))
+        return self._events.popleft()
 
     async def aclose(self) -> None:
         """Close the socket now; whoever waits in `receive` gets `UpstreamClosed`."""
@@ -112,13 +118,17 @@ class RealtimeConnection:
         try:
             async for _ in self._rung:
                 while self._commands:
-                    await self._socket.send_message(encode_command(self._commands.popleft()))
+                    await self._send(self._commands.popleft())
                 if self._audio:
                     append = AppendAudio(bytes(self._audio))
                     self._audio.clear()
-                    await self._socket.send_message(encode_command(append))
+                    await self._send(append)
         except UpstreamClosed:
             return  # the reader sees the same and tells why
+
+    async def _send(self, command: Command) -> None:
+        for message in self._translator.write(command):
+            await self._socket.send_message(message)
 
     def _ring(self) -> None:
         try:
@@ -142,8 +152,12 @@ async def open_realtime(
         UpstreamRejected: It refused us; another try cannot help.
     """
     dial = dial or dial_realtime
-    async with dial(realtime_url(config), realtime_headers(config)) as socket:
-        connection = RealtimeConnection(socket)
+    url = realtime_url(config)
+    auto = config.dialect == "auto"
+    name = dialect_of_url(url) if auto else DialectName(config.dialect)
+    key = config.api_key.reveal() if config.api_key else None
+    async with dial(url, headers_for(url, key, name)) as socket:
+        connection = RealtimeConnection(socket, Translator(name, verify=auto))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection._write)
             yield connection

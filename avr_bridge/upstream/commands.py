@@ -21,12 +21,14 @@ __all__ = [
     "CreateItem",
     "CreateResponse",
     "DeleteItem",
+    "SpeakWords",
     "TruncateItem",
     "UpdateSession",
     "audio_format_object",
     "audio_formats_only",
     "encode_command",
     "function_output",
+    "plain_command",
     "session_object",
     "text_item",
     "turn_detection_only",
@@ -60,6 +62,15 @@ class CreateResponse(msgspec.Struct, frozen=True, omit_defaults=True, tag="respo
     response: dict[str, Any] | None = None
 
 
+class SpeakWords(msgspec.Struct, frozen=True):
+    """Say exactly these words. GA has no such event: it becomes a `response.create` with
+    `instructions`, which is as near as that API comes; xAI promises the very words."""
+
+    text: str
+    instructions: str
+    event_id: str
+
+
 class CancelResponse(msgspec.Struct, frozen=True, omit_defaults=True, tag="response.cancel"):
     """Stop generating an answer."""
 
@@ -88,6 +99,7 @@ Command = (
     | UpdateSession
     | CreateItem
     | CreateResponse
+    | SpeakWords
     | CancelResponse
     | TruncateItem
     | DeleteItem
@@ -97,8 +109,16 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_command(command: Command) -> str:
-    """The text frame of a command."""
+    """The text frame of a command, in GA."""
+    if type(command) is SpeakWords:
+        command = CreateResponse(command.event_id, {"instructions": command.instructions})
     return _encoder.encode(command).decode("ascii" if type(command) is AppendAudio else "utf-8")
+
+
+def plain_command(command: Command) -> dict[str, Any]:
+    """A command as plain values, in GA; audio is base64."""
+    plain: dict[str, Any] = msgspec.json.decode(encode_command(command))
+    return plain
 
 
 def audio_format_object(fmt: AudioFormat) -> dict[str, Any]:

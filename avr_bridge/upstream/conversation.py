@@ -43,7 +43,7 @@ from avr_bridge.upstream.answering import CREATED_LIMIT_S, STUCK_LIMIT_S, Timer
 from avr_bridge.upstream.closing import Closing, Phase
 from avr_bridge.upstream.commands import (
     CreateItem,
-    CreateResponse,
+    SpeakWords,
     UpdateSession,
     audio_formats_only,
     session_object,
@@ -266,7 +266,7 @@ class Conversation(Closing):
         self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
         self.gate.ask()
         words = wording.welcome(self._instructions, text)
-        return [Send(CreateResponse(self._event_id(), {"instructions": words}))]
+        return [Send(SpeakWords(text, words, self._event_id()))]
 
     def _welcome_over(self, now_s: float) -> list[Action]:
         """The welcome was heard, or will not be: the caller may interrupt from now on."""

@@ -1,4 +1,4 @@
-"""Where the model is: the WebSocket address and headers, made from the settings.
+"""Where the model is: the WebSocket address, made from the settings.
 
 Pure: nothing is connected here, `client.py` does that.
 """
@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from avr_bridge.config import ModelConfig
 
-__all__ = ["DEFAULT_ENDPOINT", "realtime_headers", "realtime_url"]
+__all__ = ["DEFAULT_ENDPOINT", "realtime_url"]
 
 DEFAULT_ENDPOINT = "wss://api.openai.com/v1"
 BASE_PATHS = ("", "/v1", "/openai", "/openai/v1")
@@ -35,10 +35,3 @@ def realtime_url(config: ModelConfig) -> str:
     if not named & {"model", "deployment", "call_id"}:
         query += ("&" if query else "") + f"model={quote(config.model, safe='')}"
     return urlunsplit((_SECURE[parts.scheme], parts.netloc, path, query, ""))
-
-
-def realtime_headers(config: ModelConfig) -> list[tuple[str, str]]:
-    """Headers of the upgrade request. Never ``OpenAI-Beta``: OpenAI closes such sessions."""
-    if config.api_key is None:
-        return []
-    return [("Authorization", f"Bearer {config.api_key.reveal()}")]

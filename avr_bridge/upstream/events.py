@@ -30,6 +30,7 @@ __all__ = [
     "TranscriptDone",
     "Unknown",
     "decode_event",
+    "event_of",
 ]
 
 
@@ -234,6 +235,16 @@ class _Head(msgspec.Struct):
 _decoder: msgspec.json.Decoder[ServerEvent] = msgspec.json.Decoder(ServerEvent)
 _head_decoder = msgspec.json.Decoder(_Head)
 _KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in ServerEvent.__args__)
+
+
+def event_of(value: dict[str, Any]) -> ServerEvent | Unknown:
+    """Read an event that is decoded already. Never raises."""
+    try:
+        event: ServerEvent = msgspec.convert(value, ServerEvent)
+    except msgspec.ValidationError as misfit:
+        kind = str(value.get("type"))
+        return Unknown(kind, str(misfit) if kind in _KNOWN else None)
+    return event
 
 
 def decode_event(message: bytes | str) -> ServerEvent | Unknown:

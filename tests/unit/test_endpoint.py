@@ -1,11 +1,11 @@
-"""The model's address and headers from the settings."""
+"""The model's address from the settings."""
 
 from __future__ import annotations
 
 import pytest
 
-from avr_bridge import ModelConfig, Secret
-from avr_bridge.upstream.endpoint import realtime_headers, realtime_url
+from avr_bridge import ModelConfig
+from avr_bridge.upstream.endpoint import realtime_url
 
 
 @pytest.mark.parametrize(
@@ -35,10 +35,3 @@ def test_url(endpoint: str | None, url: str) -> None:
 def test_a_models_name_is_escaped() -> None:
     """A name cannot smuggle parameters into the address."""
     assert realtime_url(ModelConfig(model="a&b=c d")).endswith("?model=a%26b%3Dc%20d")
-
-
-def test_headers_carry_the_key_and_never_the_beta_flag() -> None:
-    """OpenAI closes sessions that ask for the beta protocol."""
-    headers = dict(realtime_headers(ModelConfig(api_key=Secret("k"))))
-    assert headers == {"Authorization": "Bearer k"}
-    assert realtime_headers(ModelConfig()) == []

@@ -12,7 +12,7 @@ import trio
 
 from avr_bridge import ModelConfig
 from avr_bridge.call import instructions
-from avr_bridge.call.instructions import settings_for_call
+from avr_bridge.call.instructions import CallSettings, settings_for_call
 from avr_bridge.config import DEFAULT_INSTRUCTIONS
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class PromptServer:
 
 
 async def fetched(server: PromptServer, **metadata: str) -> str:
+    return (await fetched_settings(server, **metadata)).instructions
+
+
+async def fetched_settings(server: PromptServer, **metadata: str) -> CallSettings:
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
             (listener,) = await nursery.start(
@@ -81,7 +85,7 @@ async def fetched(server: PromptServer, **metadata: str) -> str:
             )
             port = listener.socket.getsockname()[1]
             config = ModelConfig(instructions_url=f"http://127.0.0.1:{port}/prompt?tenant=7")
-            found = await asked(config, **metadata)
+            found = await settings_for_call(config, "u-1", metadata, structlog.get_logger())
             nursery.cancel_scope.cancel()
     return found
 
@@ -96,9 +100,34 @@ async def test_the_address_is_asked_with_the_calls_id_and_metadata() -> None:
     assert "x-avr-uuid: u-1" in [header.lower() for header in headers]
 
 
+async def test_what_the_address_may_set_for_a_call() -> None:
+    """Voice, welcome, tools by name and metadata, all of the right type; `{name}` in the texts
+    stands for metadata, the caller's and the address' own; unknown names stay."""
+    body = {
+        "system": "You answer {from} for {shop} on {weekday}.",
+        "voice": "marin",
+        "welcome": "Hello {name}!",
+        "tools": ["avr_hangup"],
+        "metadata": {"shop": "Example Dental", "name": "Ann {from}"},
+        "api_key": "sk-evil",
+    }
+    server = PromptServer(json.dumps(body).encode())
+    settings = await fetched_settings(server, **{"from": "+1 {voice}"})
+    assert settings == CallSettings(
+        "You answer +1 {voice} for Example Dental on {weekday}.",
+        {"from": "+1 {voice}", "shop": "Example Dental", "name": "Ann {from}"},
+        "marin",
+        "Hello Ann {from}!",
+        ("avr_hangup",),
+    )
+
+
 @pytest.mark.parametrize(
     "server",
     [
+        PromptServer(b'{"system": "x", "voice": 7}'),
+        PromptServer(b'{"system": "x", "tools": "all"}'),
+        PromptServer(b'{"system": "x", "metadata": {"a": 1}}'),
         PromptServer(b"no json"),
         PromptServer(b"[]"),
         PromptServer(b'{"system": 7}'),

@@ -1,10 +1,11 @@
 """A simulated Realtime API: the model's side of a call, without the model.
 
-A bridge that works against it works against OpenAI (GA dialect): real event order, voice
-detection, interruption, truncation, tools, errors. `SimulatedRealtime` is the server, a `Behaviour`
-decides what is said. The road of the caller's audio: `session` → `dialogue` → `caller_turns` →
-`listening` → `vad`; of an answer: a behaviour → `speaking` → `responding` → `outbox` → the
-connection (`wire` or `memory`). It sends nothing to any network but its clients.
+A bridge that works against it works against OpenAI: real event order, voice detection,
+interruption, truncation, tools, errors; in the GA dialect, or in beta or xAI. `SimulatedRealtime`
+is the server, a `Behaviour` decides what is said. The road of the caller's audio: `session` →
+`dialogue` → `caller_turns` → `listening` → `vad`; of an answer: a behaviour → `speaking` →
+`responding` → `outbox` → the connection (`wire` or `memory`); the client's dialect is made in
+`dialects`. It sends nothing to any network but its clients.
 """
 
 from avr_bridge.testing.realtime.behaviour import (

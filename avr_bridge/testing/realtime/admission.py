@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["Admitted", "RefusedAfterUpgrade", "RefusedByHttp", "admit"]
 
 REALTIME_PATH = "/v1/realtime"
-"""The only address of the server."""
+"""Where the server is found, whatever it speaks."""
+
+AZURE_PATHS = {"ga": "/openai/v1/realtime", "beta": "/openai/realtime"}
+"""Where it is found as well: as Azure, with a deployment in place of a model and `api-key`."""
 
 
 @attrs.frozen
@@ -52,25 +55,36 @@ def admit(
 ) -> Admitted | RefusedByHttp | RefusedAfterUpgrade:
     """Judge a request by its address (path and query, or a whole URL) and its headers."""
     parts = urlsplit(target)
-    if parts.path.rstrip("/") != REALTIME_PATH:
+    path = parts.path.rstrip("/")
+    azure = path == AZURE_PATHS.get(options.dialect)
+    asked = parse_qs(parts.query)
+    if path != REALTIME_PATH and not azure:
         return _by_http(404, "not_found", f"Invalid URL (GET {parts.path})")
+    if azure and ("api-version" in asked) != (options.dialect == "beta"):
+        return _by_http(401 if options.dialect == "ga" else 404, None, "Wrong api-version")
     sent = {name.lower(): value for name, value in headers}
-    authorization = sent.get("authorization", "")
-    key = authorization.removeprefix("Bearer ").strip()
-    if options.api_key is not None and not (authorization.startswith("Bearer ") and key):
+    key = _key_of(sent, azure=azure)
+    if options.api_key is not None and not key:
         return _by_http(401, None, "Missing bearer authentication in header")
     if options.api_key is not None and key != options.api_key:
         message = "Incorrect API key provided."
         if options.key_check == "http":
             return _by_http(401, "invalid_api_key", message)
         return _after_upgrade("invalid_api_key", message, 3000)
-    if sent.get("openai-beta") == "realtime=v1":
+    if options.dialect == "ga" and sent.get("openai-beta") == "realtime=v1":
         message = "The Realtime Beta API is no longer supported. Please use the GA API."
         return _after_upgrade("beta_api_shape_disabled", message, 4000)
-    model = parse_qs(parts.query).get("model", [""])[0]
+    model = asked.get("deployment" if azure and options.dialect == "beta" else "model", [""])[0]
     if not model:
         return _by_http(400, "missing_required_parameter", "Missing required parameter: 'model'.")
     return Admitted(model)
+
+
+def _key_of(sent: dict[str, str], *, azure: bool) -> str:
+    if azure and "api-key" in sent:
+        return sent["api-key"]
+    authorization = sent.get("authorization", "")
+    return authorization.removeprefix("Bearer ").strip() if "Bearer " in authorization else ""
 
 
 def _error(code: str | None, message: str) -> dict[str, Any]:

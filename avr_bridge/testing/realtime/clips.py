@@ -19,10 +19,13 @@ from avr_bridge.errors import AvrBridgeError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Clip", "ClipError", "greeting_tones", "resample"]
+__all__ = ["Clip", "ClipError", "greeting_tones", "murmur", "resample"]
 
 CLIP_RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 """The rates that a WAV file may have."""
+
+MURMUR_MS_A_CHARACTER = 60
+"""About the speed of a calm speaker."""
 
 _EDGE_MS = 20
 """Silence put around a clip while its rate is changed, so that its ends do not meet."""
@@ -101,3 +104,10 @@ def greeting_tones() -> Clip:
     pause = np.zeros(rate_hz * 40 // 1000)
     low, high = (np.sin(2 * np.pi * hz * seconds) * swell * 7_000 for hz in (440.0, 587.33))
     return Clip(np.concatenate([low, pause, high]).astype("<i2").tobytes(), rate_hz)
+
+
+def murmur(text: str) -> Clip:
+    """What stands in for a text that is spoken: a tone as long as its words would take."""
+    rate_hz = 24_000
+    seconds = np.arange(rate_hz * MURMUR_MS_A_CHARACTER * len(text) // 1000) / rate_hz
+    return Clip((np.sin(2 * np.pi * 220 * seconds) * 7_000).astype("<i2").tobytes(), rate_hz)

@@ -1,8 +1,8 @@
 """The server's side of one session, without I/O: client events in, server events and deeds out.
 
 Takes messages apart and hands them to the parts that know the rules: `caller_turns.py`, `items.py`,
-`responses.py`. Clock and connection belong to `session.py`; another dialect would be translated
-around `handle` and `SessionState.emit`.
+`responses.py`. Clock and connection belong to `session.py`; other dialects are translated on the
+way in here and on the way out in `SessionState.emit`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from avr_bridge.testing.realtime.caller_turns import CallerTurns
+from avr_bridge.testing.realtime.dialects import ForcedWords
 from avr_bridge.testing.realtime.items import ItemDesk
 from avr_bridge.testing.realtime.refusal import Refusal
 from avr_bridge.testing.realtime.responses import ResponseDesk
@@ -31,7 +32,7 @@ class Dialogue:
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
-        responses = ResponseDesk(state)
+        self._responses = responses = ResponseDesk(state)
         self._turns = CallerTurns(state, responses)
         items = ItemDesk(state)
         self._deeds: dict[str, Callable[[dict[str, Any]], None]] = {
@@ -49,23 +50,32 @@ class Dialogue:
         }
 
     def begin(self) -> None:
-        """`session.created`."""
-        self._state.emit({"type": "session.created", "session": self._state.session})
+        """`session.created`, and what else a connection begins with in this dialect."""
+        conversation = {"id": self._state.conversation_id, "object": "realtime.conversation"}
+        for event in self._state.dialect.opening(self._state.session, conversation):
+            self._state.emit(event)
 
     def handle(self, message: bytes | str) -> dict[str, Any] | None:
         """Take one message of the client. Whatever is wrong with it becomes an `error` event.
 
         Returns:
-            The decoded event, if it was a JSON object.
+            The decoded event as the client sent it, if it was a JSON object.
         """
         event: Any = None
         try:
             event = _decoded(message)
-            check_client_event(event)
-            self._deeds[event["type"]](event)
+            self._obey(event)
         except Refusal as refusal:
             self._refuse(refusal, event)
         return event if isinstance(event, dict) else None
+
+    def _obey(self, event: Any) -> None:
+        core = self._state.dialect.to_core(event) if isinstance(event, dict) else event
+        if isinstance(core, ForcedWords):
+            self._responses.speak(core.text, interruptible=core.interruptible)
+            return
+        check_client_event(core)
+        self._deeds[core["type"]](core)
 
     def _refuse(self, refusal: Refusal, event: Any) -> None:
         event_id = event.get("event_id") if isinstance(event, dict) else None

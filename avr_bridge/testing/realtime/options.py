@@ -18,6 +18,10 @@ __all__ = ["SimulatorOptions"]
 class SimulatorOptions:
     """Settings of one simulated server; the defaults behave like the real one on a good day."""
 
+    dialect: Literal["ga", "beta", "xai"] = "ga"
+    """What is spoken to clients. `beta` is also found at Azure's preview address, `ga` at Azure's
+    GA address; inside, and for behaviours, every session is GA."""
+
     api_key: str | None = attrs.field(default=None, repr=False)
     """The only bearer key that is let in; None lets everybody in."""
 

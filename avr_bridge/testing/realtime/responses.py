@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from avr_bridge.testing.realtime.behaviour import Turn
+from avr_bridge.testing.realtime.behaviour import Say, Turn
+from avr_bridge.testing.realtime.clips import murmur
 from avr_bridge.testing.realtime.refusal import Refusal
 from avr_bridge.testing.realtime.responding import ResponseWriter
 from avr_bridge.testing.realtime.settings import plan_response
@@ -91,13 +92,8 @@ class ResponseDesk:
             g711=self._state.host.options.g711,
         )
         self._aside = [run for run in self._aside if not run.writer.ended]
-        if self.active and not plan.out_of_band:
-            raise Refusal(
-                "conversation_already_has_active_response",
-                "Conversation already has an active response in progress: "
-                f"{self.active.writer.id}. Wait until the response is finished before creating a "
-                "new one.",
-            )
+        if not plan.out_of_band:
+            self._need_silence()
         if len(self._aside) >= MAX_ASIDE:
             raise Refusal("rate_limit_exceeded", "Too many responses at once.")
         pending = Pending() if plan.out_of_band else self._state.pending
@@ -123,6 +119,36 @@ class ResponseDesk:
         self._state.host.asked(turn)
         writer.created()
         self._state.host.play(run)
+
+    def speak(self, text: str, *, interruptible: bool) -> None:
+        """Say exactly this, without the behaviour and without taking up what is pending.
+
+        Raises:
+            Refusal: A response is active.
+        """
+        self._need_silence()
+        options = self._state.host.options
+        plan = plan_response(
+            self._state.session, {}, voice_locked=self._state.voice_locked, g711=options.g711
+        )
+        writer = ResponseWriter(self, plan, self._state.new_id("resp"), self._state.conversation_id)
+        sound = murmur(text)
+        steps = [Say(sound.pcm, sound.rate_hz, text)]
+        self._active = ResponseRun(
+            writer, steps, self, self._state.host, interruptible=interruptible
+        )
+        self.on_begun()
+        writer.created()
+        self._state.host.play(self._active)
+
+    def _need_silence(self) -> None:
+        if self.active:
+            raise Refusal(
+                "conversation_already_has_active_response",
+                "Conversation already has an active response in progress: "
+                f"{self.active.writer.id}. Wait until the response is finished before creating a "
+                "new one.",
+            )
 
     def cancel(self, event: dict[str, Any]) -> None:
         """`response.cancel`. Raises: Refusal."""

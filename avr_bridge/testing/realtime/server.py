@@ -51,7 +51,7 @@ def _tell_nobody(session: SimulatedSession) -> None:
 
 
 class SimulatedRealtime:
-    """A simulated Realtime API (GA dialect).
+    """A simulated Realtime API; its dialect is one of its options.
 
     Use `serve` for a real WebSocket server, or `dial` for connections in memory, which also run
     under a virtual clock. One server can do both at once.

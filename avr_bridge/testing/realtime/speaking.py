@@ -68,7 +68,13 @@ class ResponseRun:
     """One response being played. `run` plays it; `cancel` ends it at once, from any other task."""
 
     def __init__(
-        self, writer: ResponseWriter, steps: Sequence[Step], desk: Desk, stage: Stage
+        self,
+        writer: ResponseWriter,
+        steps: Sequence[Step],
+        desk: Desk,
+        stage: Stage,
+        *,
+        interruptible: bool = True,
     ) -> None:
         self.writer = writer
         self._steps = steps
@@ -76,10 +82,10 @@ class ResponseRun:
         self._stage = stage
         self._scope = trio.CancelScope()
         first = steps[0] if steps else None
-        self._deaf = isinstance(first, Hang) and not first.cancellable
+        self._deaf = not interruptible or (isinstance(first, Hang) and not first.cancellable)
 
     def cancel(self, reason: str) -> None:
-        """End the response as cancelled; a `Hang` may be deaf to it."""
+        """End the response as cancelled; a `Hang`, and what nobody may interrupt, is deaf to it."""
         if not self._deaf:
             self.writer.end("cancelled", {"type": "cancelled", "reason": reason})
             self._scope.cancel()

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from avr_bridge.testing.realtime.conversation import Conversation, Item
+from avr_bridge.testing.realtime.dialect_beta import Beta
+from avr_bridge.testing.realtime.dialect_xai import Xai
+from avr_bridge.testing.realtime.dialects import Ga
 from avr_bridge.testing.realtime.settings import audio_format, default_session
 
 if TYPE_CHECKING:
@@ -19,11 +22,14 @@ if TYPE_CHECKING:
 
     from avr_bridge.audio.format import AudioFormat
     from avr_bridge.testing.realtime.behaviour import Behaviour, Turn
+    from avr_bridge.testing.realtime.dialects import WireDialect
     from avr_bridge.testing.realtime.options import SimulatorOptions
     from avr_bridge.testing.realtime.outbox import Outbox
     from avr_bridge.testing.realtime.speaking import ResponseRun
 
 __all__ = ["Host", "Pending", "SessionState"]
+
+_DIALECTS: dict[str, Callable[[], WireDialect]] = {"ga": Ga, "beta": Beta, "xai": Xai}
 
 
 class Host(Protocol):
@@ -76,7 +82,8 @@ class SessionState:
         expires_at: When the session ends, in unix seconds.
 
     Attributes:
-        session: The session object, as `session.updated` shows it.
+        dialect: What is spoken to the client.
+        session: The session object, as a GA `session.updated` shows it.
         conversation: The items.
         pending: What no response has taken up yet.
         voice_locked: Whether assistant audio has gone out.
@@ -89,15 +96,19 @@ class SessionState:
         self.behaviour = behaviour
         self._number = number
         self._counter = itertools.count(1)
-        self.session = default_session(self.new_id("sess"), model, expires_at)
+        self.dialect = _DIALECTS[host.options.dialect]()
+        self.session = self.dialect.default_session(
+            default_session(self.new_id("sess"), model, expires_at)
+        )
         self.conversation_id = self.new_id("conv")
         self.conversation = Conversation()
         self.pending = Pending()
         self.voice_locked = False
 
     def emit(self, event: dict[str, Any]) -> None:
-        """Send an event, with an id of its own where it has none."""
-        self.host.send({"event_id": self.new_id("event")} | event)
+        """Send a GA event in the client's dialect, with an id of its own where it has none."""
+        for shaped in self.dialect.to_wire(event):
+            self.host.send({"event_id": self.new_id("event")} | shaped)
 
     def new_id(self, kind: str) -> str:
         """An id such as `item_3_000017`: third session, seventeenth id."""
