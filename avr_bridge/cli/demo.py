@@ -1,7 +1,8 @@
 """``avr-bridge demo``: one call through a real bridge, shown as it happens, kept as a WAV.
 
 Bridge, simulated model and simulated caller run in this one process, on real sockets. With
-``OPENAI_API_KEY`` in the environment the model is the real one.
+``OPENAI_API_KEY`` in the environment the model is the real one. What is said and done in the call,
+and what proves it, is in `scene.py` and `scenarios.py`.
 """
 
 from __future__ import annotations
@@ -12,105 +13,37 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import attrs
 import click
 import trio
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from avr_bridge import BridgeConfig, CallSummary, LogConfig
 from avr_bridge.cli.output import silence_stdout
+from avr_bridge.cli.scenarios import SCENARIOS, Repeat
+from avr_bridge.cli.scene import Outcome, Scenario
 from avr_bridge.cli.serve import config_or_exit
 from avr_bridge.server.serve import serve
 from avr_bridge.telemetry import configure_logging
-from avr_bridge.testing.caller import CallEvent, CallEventKind, CallReport, open_simulated_call
-from avr_bridge.testing.likeness import likeness, speech_ms
-from avr_bridge.testing.realtime import Parrot, Say, SimulatedRealtime, Step, Turn
-from avr_bridge.testing.wav import clip, read_wav, write_wav
+from avr_bridge.testing.caller import CallEvent, CallEventKind, open_simulated_call
+from avr_bridge.testing.likeness import speech_ms
+from avr_bridge.testing.wav import read_wav, write_wav
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from avr_bridge.testing.caller import SimulatedCall
-
-__all__ = ["demo"]
-
-GREETING = "Hello, I am the parrot. Say something."
-QUESTION = "Hello, this is a test call. Can you hear what I am saying?"
-LEAST_LIKENESS = 0.7
-"""What G.711 leaves of speech is above 0.99, half of it 0.5, other speech below 0.3; a gap of a
-few frames on a busy machine is still the reply."""
-
-GREETING_WITHIN_S = 5.0
-REPLY_WITHIN_S = 15.0
-QUIET_MS = 900
-"""A pause this long ends what the model says; speech itself pauses for less."""
-
-
-class _DemoParrot(Parrot):
-    """Greets with words, says back what it hears, and knows the words of the shipped clips."""
-
-    def __init__(self, question: str | None) -> None:
-        super().__init__(clip("greeting"))
-        self._question = question
-
-    def answer(self, turn: Turn) -> Sequence[Step]:
-        words = self._question if turn.caller_audio else GREETING
-        return [
-            attrs.evolve(step, transcript=words) if words and isinstance(step, Say) else step
-            for step in super().answer(turn)
-        ]
-
-    def transcribe(self, pcm: bytes, rate_hz: int) -> str:
-        return self._question or f"({len(pcm) / 2 / rate_hz:.1f} s of speech)"
-
-
-class _Console(Console):
-    """Falls silent where nobody reads any more (``demo | head``); the call goes on."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        silence_stdout()
-
-
-@attrs.define(eq=False)
-class _Outcome:
-    """What the call left for the summary."""
-
-    simulated: bool
-    said: bytes
-    heard: bytes = b""
-    report: CallReport | None = None
-    bridge: CallSummary | None = None
-    frames_received: int = 0
-
-    @property
-    def alike(self) -> float:
-        return likeness(self.said, self.heard).correlation if self.heard else 0.0
-
-    @property
-    def frames_lost(self) -> int:
-        """Frames sent and not arrived, both directions, as both ends counted them."""
-        assert self.report is not None
-        assert self.bridge is not None
-        to_bridge = self.report.sent_frames - round(self.bridge.caller_audio_ms / 20)
-        to_caller = round(self.bridge.played_ms / 20) - self.frames_received
-        return max(to_bridge, 0) + max(to_caller, 0)
-
-    @property
-    def failure(self) -> str | None:
-        """Why the caller did not hear the reply; None if it was heard."""
-        assert self.report is not None
-        if self.report.errors:
-            return f"the bridge reported: {self.report.errors[-1]}"
-        if not self.report.answer_latencies_ms:
-            return "no reply was heard"
-        if self.simulated and self.alike < LEAST_LIKENESS:
-            return f"the reply is not what was said: {self.alike:.2f} alike"
-        return None
+__all__ = ["demo", "run_scenario"]
 
 
 @click.command()
+@click.option(
+    "--scenario",
+    type=click.Choice(list(SCENARIOS)),
+    default="parrot",
+    show_default=True,
+    help="What happens in the call. All but parrot need the simulated model.",
+)
 @click.option(
     "--wav",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -131,87 +64,130 @@ class _Outcome:
     help="avr-core's WebSocket, or its legacy HTTP stream.",
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the bridge's own log too.")
-def demo(wav: Path | None, out: Path, transport: Literal["ws", "http"], verbose: bool) -> None:
+def demo(
+    scenario: str, wav: Path | None, out: Path, transport: Literal["ws", "http"], verbose: bool
+) -> None:
     """Place one call with real speech through the bridge and show the conversation live.
 
-    The model is simulated and says back what it hears, unless OPENAI_API_KEY is set. Ends with 0
-    only if the caller really heard the reply.
+    The model is simulated, unless OPENAI_API_KEY is set. Ends with 0 only if what the scenario
+    shows really happened:
+
+    \b
+    parrot    the model says back what it hears
+    barge-in  the caller interrupts a long answer
+    tools     the model asks a Python tool and says the answer
+    dtmf      the caller presses 1 2 3 #
+    transfer  the model says goodbye and transfers the caller to 600
     """
-    try:
-        said = read_wav(wav or clip("question"))
-    except (ValueError, OSError) as error:
-        raise click.BadParameter(str(error), param_hint="--wav") from None
-    if not speech_ms(said):
-        raise click.BadParameter("there is no speech in it", param_hint="--wav")
-    simulated = not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_ENDPOINT"))
-    environ = {**os.environ, "AVR_HOST": "127.0.0.1", "PORT": "0"}
-    if simulated:
+    screen = _Screen()
+    played = _chosen(scenario, wav, transport, screen)
+    environ = {**played.settings(os.environ), "AVR_HOST": "127.0.0.1", "PORT": "0"}
+    if played.simulated:
         environ["OPENAI_ENDPOINT"] = "ws://127.0.0.1/v1"  # its port is known once it runs
     config = config_or_exit(environ)
     configure_logging(LogConfig(config.log.level if verbose else "error", config.log.format))
-    console = _Console(highlight=False)
-    outcome = _Outcome(simulated, said)
-    model = "a simulated model that says back what it hears" if simulated else config.model.model
-    console.print(f"One call over {transport.upper()} through the bridge to {model}.\n")
-    trio.run(_run, environ, outcome, transport, console, QUESTION if wav is None else None)
+    model = played.intro if played.simulated else config.model.model
+    screen.line(f"One call over {transport.upper()} through the bridge to {model}.")
+    if played.caller_words != Repeat.caller_words or not played.caller_speaks:
+        screen.line("The voices are two recordings; the words shown are the script's.")
+    screen.line("")
+    outcome = trio.run(run_scenario, environ, played, transport, screen.show)
     try:
         write_wav(out, outcome.heard)
     except OSError as error:
         raise click.ClickException(f"{out} could not be written: {error.strerror}.") from None
-    console.print(_summary(outcome, out))
-    if outcome.failure:
-        console.print(f"[red]Not heard:[/red] {outcome.failure}.")
+    screen.console.print(_summary(played, outcome, out))
+    failure = played.failure(outcome)
+    if failure:
+        screen.line(f"[red]Failed:[/red] {escape(failure)}.")
         sys.exit(1)
-    console.print("The caller heard the reply.", style="green")
+    screen.line(f"[green]{played.proved}[/green]")
 
 
-async def _run(
+def _chosen(name: str, wav: Path | None, transport: str, screen: _Screen) -> Scenario:
+    """The scenario, or why it cannot be played."""
+    simulated = not (os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_ENDPOINT"))
+    kind = SCENARIOS[name]
+    if kind is not Repeat and not simulated:
+        raise click.UsageError(
+            f"--scenario {name} scripts what the model says, so it cannot be played with a real "
+            "model: unset OPENAI_API_KEY and OPENAI_ENDPOINT."
+        )
+    if kind.needs_websocket and transport != "ws":
+        raise click.UsageError(
+            f"--scenario {name} needs --transport ws: the HTTP stream carries sound and nothing "
+            "else."
+        )
+    if wav and not kind.caller_speaks:
+        raise click.UsageError(f"--scenario {name} has no use for --wav: its caller says nothing.")
+    said = _speech(wav) if wav else None
+    if kind is Repeat:
+        return Repeat(said, screen.tell, simulated=simulated)
+    return kind(said, screen.tell)
+
+
+def _speech(wav: Path) -> bytes:
+    try:
+        said = read_wav(wav)
+    except (ValueError, OSError) as error:
+        raise click.BadParameter(str(error), param_hint="--wav") from None
+    if not speech_ms(said):
+        raise click.BadParameter("there is no speech in it", param_hint="--wav")
+    return said
+
+
+async def run_scenario(
     environ: Mapping[str, str],
-    outcome: _Outcome,
+    scenario: Scenario,
     transport: Literal["ws", "http"],
-    console: Console,
-    question: str | None,
-) -> None:
-    """Start what is needed, place the call, stop everything."""
+    show: Callable[[CallEvent], None],
+) -> Outcome:
+    """Start the bridge and what else is needed, place the call, stop everything.
+
+    Args:
+        environ: The bridge's settings; the simulated model's address is put in.
+        scenario: What happens in the call.
+        transport: How the call is placed.
+        show: Told each event of the call.
+    """
+    ended = trio.Event()
+    summaries: list[CallSummary] = []
+
+    def on_ended(summary: CallSummary) -> None:
+        summaries.append(summary)
+        ended.set()
+
+    def on_event(event: CallEvent) -> None:
+        show(event)
+        scenario.noted(event)
+
     async with trio.open_nursery() as nursery:
-        if outcome.simulated:
-            simulator = SimulatedRealtime(_DemoParrot(question))
-            endpoint = await nursery.start(simulator.serve)
+        if scenario.simulated:
+            endpoint = await nursery.start(scenario.model.serve)
             environ = {**environ, "OPENAI_ENDPOINT": endpoint}
-        config = BridgeConfig.from_env(environ)
-        ended = trio.Event()
-
-        def on_ended(summary: CallSummary) -> None:
-            outcome.bridge = summary
-            ended.set()
-
-        (address,) = await nursery.start(partial(serve, config, on_call_ended=on_ended))
-        url = address if transport == "http" else address.replace("http:", "ws:")
-        show = partial(_show, console)
-        async with open_simulated_call(url, transport=transport, on_event=show) as call:
-            await _converse(call, outcome.said, console)
-            outcome.heard = call.heard()
-            await call.hang_up()
-            outcome.report = call.report()
-            outcome.frames_received = len(call.received()) // 320
-        await ended.wait()
+        async with scenario.surroundings() as more:
+            config = BridgeConfig.from_env({**environ, **more})
+            (address,) = await nursery.start(partial(serve, config, on_call_ended=on_ended))
+            url = address if transport == "http" else address.replace("http:", "ws:")
+            async with open_simulated_call(
+                url, uuid=scenario.uuid, transport=transport, on_event=on_event
+            ) as call:
+                await scenario.play(call)
+                heard = call.heard()
+                await call.hang_up()
+                report = call.report()
+                frames_received = len(call.received()) // 320
+            await ended.wait()
         nursery.cancel_scope.cancel()
+    return Outcome(heard, report, summaries[0], frames_received)
 
 
-async def _converse(call: SimulatedCall, said: bytes, console: Console) -> None:
-    """Let the model greet, ask, hear the reply to its end."""
-    with trio.move_on_after(GREETING_WITHIN_S) as patience:
-        await call.wait_heard_speech()
-    if not patience.cancelled_caught:
-        await call.wait_quiet(QUIET_MS)
-    console.print(
-        f"{call.now_ms() / 1000:7.2f} s  caller speaks for {speech_ms(said) / 1000:.1f} s"
-    )
-    call.say(said)
-    await call.wait_said()
-    with trio.move_on_after(REPLY_WITHIN_S):
-        await call.wait_heard_speech()
-        await call.wait_quiet(QUIET_MS)
+class _Console(Console):
+    """Falls silent where nobody reads any more (``demo | head``); the call goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        silence_stdout()
 
 
 _WORDS = {
@@ -224,33 +200,55 @@ _WORDS = {
 }
 
 
-def _show(console: Console, event: CallEvent) -> None:
-    """One line for one event."""
-    words = _WORDS.get(event.kind)
-    if event.kind is CallEventKind.TRANSCRIPT:
-        who, colour = ("caller", "cyan") if event.role == "user" else ("agent", "magenta")
-        words = f"[{colour}]{who}: {event.text}[/{colour}]"
-    elif event.kind in (CallEventKind.ERROR, CallEventKind.FAULT):
-        words = f"[red]{event.kind.value}: {event.text}[/red]"
-    if words:
-        console.print(f"{event.at_ms / 1000:7.2f} s  {words}")
+class _Screen:
+    """One line for everything that happens, with the call's time before it."""
+
+    def __init__(self) -> None:
+        self.console = _Console(highlight=False)
+        self._started_s: float | None = None
+
+    def line(self, text: str) -> None:
+        """Print one line, with markup."""
+        self.console.print(text, soft_wrap=True)
+
+    def tell(self, text: str) -> None:
+        """What the scenario has to say of this moment."""
+        now_s = trio.current_time()
+        self._at(now_s - (now_s if self._started_s is None else self._started_s), escape(text))
+
+    def show(self, event: CallEvent) -> None:
+        """An event of the call."""
+        if event.kind is CallEventKind.CONNECTED:
+            self._started_s = trio.current_time()
+        words = _WORDS.get(event.kind)
+        if event.kind is CallEventKind.TRANSCRIPT:
+            who, colour = ("caller", "cyan") if event.role == "user" else ("agent", "magenta")
+            words = f"[{colour}]{who}: {escape(event.text)}[/{colour}]"
+        elif event.kind is CallEventKind.DIGIT:
+            words = f"caller presses {event.text}"
+        elif event.kind in (CallEventKind.ERROR, CallEventKind.FAULT):
+            words = f"[red]{event.kind.value}: {escape(event.text)}[/red]"
+        if words:
+            self._at(event.at_ms / 1000, words)
+
+    def _at(self, at_s: float, text: str) -> None:
+        self.line(f"{at_s:7.2f} s  {text}")
 
 
-def _summary(outcome: _Outcome, out: Path) -> Table:
-    report, bridge = outcome.report, outcome.bridge
-    assert report is not None
-    assert bridge is not None
+def _summary(scenario: Scenario, outcome: Outcome, out: Path) -> Table:
+    report = outcome.report
 
     def ms(value: float | None) -> str:
         return "never" if value is None else f"{value:.0f} ms"
 
     table = Table(show_header=False, box=None, title="\nSummary", title_justify="left")
-    table.add_row("answered after", ms(report.answered_after_ms))
-    table.add_row("reply after", ", ".join(map(ms, report.answer_latencies_ms)) or "never")
-    table.add_row("heard", f"{report.heard_s:.1f} s of speech, in {out}")
+    table.add_row("first heard after", ms(report.answered_after_ms))
+    if scenario.caller_speaks:
+        table.add_row("reply after", ", ".join(map(ms, report.answer_latencies_ms)) or "never")
+    table.add_row("heard", f"{report.heard_s:.1f} s of speech, in {escape(str(out))}")
     table.add_row("underruns", str(report.underruns))
     table.add_row("lost frames", str(outcome.frames_lost))
-    if outcome.simulated:
-        table.add_row("alike", f"{outcome.alike:.3f} (1 = the reply is what was said)")
-    table.add_row("ended by", bridge.end_reason.value)
+    for name, value in scenario.rows(outcome):
+        table.add_row(name, value)
+    table.add_row("ended by", outcome.bridge.end_reason.value)
     return table

@@ -15,6 +15,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from avr_bridge.call.ending import CallFailed
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.http_stream import HttpStreamTransport, SpeechStreamBody
+from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
 from avr_bridge.caller.websocket import WebsocketTransport
 from avr_bridge.telemetry import get_logger
 from avr_bridge.tools import load_tools
@@ -79,7 +80,7 @@ def create_app(
 
     @app.post("/speech-to-speech-stream")
     async def http_call() -> Response:
-        call_id = request.headers.get("X-UUID") or str(uuid.uuid4())
+        call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
         transport = HttpStreamTransport(request.body, call_id, _bounded(request.args))
         response = Response("", content_type="application/octet-stream")
         response.headers["Cache-Control"] = "no-cache"

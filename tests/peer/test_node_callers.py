@@ -6,13 +6,22 @@ The judges are the JSON that Node itself reports and the sound that it wrote dow
 from __future__ import annotations
 
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from avr_bridge.testing.ami import AmiRequest, SimulatedAmi
 from avr_bridge.testing.likeness import likeness, speech_ms
-from avr_bridge.testing.realtime import SimulatedRealtime
+from avr_bridge.testing.realtime import (
+    CallTool,
+    Say,
+    Script,
+    SimulatedRealtime,
+    SimulatorOptions,
+    Step,
+)
 from avr_bridge.testing.wav import clip, read_wav
 
 from .node.harness import Echo, install_packages, open_bridge, place_call
@@ -30,6 +39,13 @@ CALL_S = 9.0
 
 LATE_MS = 250
 """How unevenly a busy machine may deliver what was sent evenly."""
+
+EARLY_MS = 60
+"""How far two processes' ideas of a moment may differ: a message's way, and the clocks' grain."""
+
+INTERRUPTED_AT_MS = 1600
+SILENT = {"lead_ms": 60_000}
+"""The caller's words come after the call's end."""
 
 PLAIN = {"PORT": "0", "OPENAI_API_KEY": KEY}
 WIKI_PAGE_OF_SEPTEMBER_2025 = {
@@ -91,16 +107,79 @@ async def test_ws_completes_a_call(tmp_path: Path, deflate: bool) -> None:
 
 
 async def test_ws_is_told_to_fall_silent_when_the_caller_speaks(tmp_path: Path) -> None:
-    """Words into the greeting bring `interruption`, and after it nothing of the greeting."""
-    async with open_bridge(PLAIN, SimulatedRealtime()) as bridge:
+    """Words into a long answer bring `interruption`, and after it nothing of that answer: no
+    sound at all before the caller's words are over, then the reply alone."""
+    said, long = read_wav(QUESTION), Say(read_wav(clip("greeting")) * 4, 8000, "long")
+    model = SimulatedRealtime(Script([[long]], then=Echo()))
+    async with open_bridge(PLAIN, model) as bridge:
         url = f"ws://127.0.0.1:{bridge.port}"
-        report = await place_call("ws_caller.mjs", options(tmp_path, url, deflate=True))
+        call = options(tmp_path, url, deflate=True, lead_ms=INTERRUPTED_AT_MS)
+        report = await place_call("ws_caller.mjs", call)
         assert await bridge.stop() == 0
     assert report["order"] == ["audio", "interruption", "audio"]
-    heard = (tmp_path / "heard.raw").read_bytes()
-    assert likeness(read_wav(QUESTION), heard).correlation > 0.95
+    (interruption,) = report["interruptions"]
+    # The sound so far was of the answer, the greater part of which was never sent.
+    assert 0 < interruption["bytes"] < len(long.pcm) / 2
+    assert INTERRUPTED_AT_MS < interruption["ms"] < INTERRUPTED_AT_MS + 1000
+    assert interruption["next_audio_ms"] > INTERRUPTED_AT_MS + len(said) / 16
+    after = (tmp_path / "heard.raw").read_bytes()[interruption["bytes"] :]
+    assert likeness(said, after).correlation > 0.95
+    assert abs(speech_ms(after) - speech_ms(said)) <= 200
+    assert {"role": "agent", "text": "long [interrupted]"} in report["texts"]
     assert report["uneven"] == 0
     assert report["errors"] == []
+
+
+async def test_ws_presses_keys(tmp_path: Path) -> None:
+    """`dtmf_digit` messages reach the model as one text turn, whose answer is heard."""
+    voice = read_wav(clip("greeting"))
+    model = SimulatedRealtime(Script([[], [Say(voice, 8000, "one, two, three")]]))
+    async with open_bridge(PLAIN, model) as bridge:
+        url = f"ws://127.0.0.1:{bridge.port}"
+        call = options(tmp_path, url, deflate=True, **SILENT, seconds=5, digits="123#")
+        report = await place_call("ws_caller.mjs", {**call, "digits_at_ms": 1000})
+        assert await bridge.stop() == 0
+    (session,) = model.sessions
+    assert [turn.texts for turn in session.turns] == [
+        (),
+        ("[The caller pressed 1 2 3 on the keypad]",),
+    ]
+    assert likeness(voice, (tmp_path / "heard.raw").read_bytes()).correlation > 0.95
+    assert report["first_audio_ms"] > 1000
+    assert report["texts"] == [{"role": "agent", "text": "one, two, three"}]
+    assert report["errors"] == []
+    (ended,) = bridge.logged("call ended")
+    assert ended["digits"] == 4
+    assert "1 2 3" not in repr(bridge.log)
+
+
+async def test_ws_is_hung_up_on_after_the_goodbye(tmp_path: Path) -> None:
+    """avr-ami is asked to hang up once, by the call's id, when Node's side has played the last
+    word, though the model had said it all long before; nothing is said after it."""
+    voice = read_wav(clip("greeting"))
+    goodbye: list[Step] = [Say(voice, 8000, "goodbye"), CallTool("avr_hangup", "{}")]
+    model = SimulatedRealtime(Script([goodbye]), SimulatorOptions(speed=50))
+    asked_ms: list[float] = []
+    ami = SimulatedAmi([UUID], on_done=lambda _: asked_ms.append(time.time() * 1000))
+    async with trio.open_nursery() as nursery:
+        env = {**PLAIN, "AMI_URL": await nursery.start(ami.serve)}
+        async with open_bridge(env, model) as bridge:
+            url = f"ws://127.0.0.1:{bridge.port}"
+            call = options(tmp_path, url, deflate=True, **SILENT, seconds=5)
+            report = await place_call("ws_caller.mjs", call)
+            assert await bridge.stop() == 0
+        nursery.cancel_scope.cancel()
+    assert ami.requests == [AmiRequest("hangup", {"uuid": UUID})]
+    (session,) = model.sessions
+    assert len(session.turns) == 1
+    heard = (tmp_path / "heard.raw").read_bytes()
+    assert likeness(voice, heard).correlation > 0.95
+    played_by_ms = report["first_audio_epoch_ms"] + len(heard) / 16
+    assert -EARLY_MS <= asked_ms[0] - played_by_ms <= LATE_MS
+    assert report["texts"] == [{"role": "agent", "text": "goodbye"}]
+    assert report["errors"] == []
+    (ended,) = bridge.logged("call ended")
+    assert ended["tools"] == 1
 
 
 @pytest.mark.parametrize("client", ["axios", "http"])

@@ -8,20 +8,73 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
+import trio
 
+from avr_bridge.cli.demo import run_scenario
+from avr_bridge.cli.scenarios import SCENARIOS, BargeIn, Keypad, Tools, Transfer
 from avr_bridge.testing import clip, likeness, read_wav, write_wav
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from avr_bridge.cli.scene import Scenario
+
 LIMIT_S = 60
+
+SHOWN = {
+    "parrot": (
+        "call placed",
+        "agent speaks",
+        "caller speaks",
+        "caller: Hello, this is a test call.",
+        "Summary",
+        "lost frames",
+        "The caller heard the reply.",
+    ),
+    "parrot --transport http": ("agent speaks", "alike", "The caller heard the reply."),
+    "barge-in": (
+        "caller interrupts",
+        "the agent is interrupted",
+        "the caller had heard",
+        "the model is told to forget what comes after",
+        "[interrupted]",
+        "ms off",
+        "agent: Hello, this is a test call.",
+    ),
+    "tools": (
+        'the model calls opening_hours {"place": "shop"}',
+        "the tool answers: 9 to 18",
+        "agent: The shop is open from 9 to 18.",
+    ),
+    "dtmf": (
+        "caller presses 1",
+        "caller presses #",
+        "the model is told: [The caller pressed 1 2 3 on the keypad]",
+        "agent: You pressed one, two, three.",
+    ),
+    "transfer": (
+        'the model calls avr_transfer {"transfer_extension": "600"}',
+        "avr-ami is asked to transfer the call to 600",
+        "Asterisk takes the caller away",
+        "ms after the last word",
+    ),
+}
+"""For each scenario, lines that a person sees."""
+
+REPLY = {"parrot": "question", "barge-in": "question"}
+"""The clip that is the reply, where it is not the model's own voice."""
+
+
+def environment(**variables: str) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "AVR_", "PORT"))}
+    return {**kept, **variables}
 
 
 def run_demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAI_", "AVR_", "PORT"))}
     return subprocess.run(
         [sys.executable, "-m", "avr_bridge", "demo", *arguments],
-        env={**kept, **variables},
+        env=environment(**variables),
         capture_output=True,
         text=True,
         timeout=LIMIT_S,
@@ -29,25 +82,72 @@ def run_demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
     )
 
 
-@pytest.mark.parametrize("transport", ["ws", "http"])
-def test_the_demo_is_heard(tmp_path: Path, transport: str) -> None:
-    """Without a key: exit 0, a live conversation, a summary, and the reply in the WAV."""
-    out = tmp_path / "heard.wav"
-    ran = run_demo("--transport", transport, "--out", str(out))
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    for words in (
-        "call placed",
-        "agent speaks",
-        "caller speaks",
-        "Summary",
-        "lost frames",
-        "alike",
-    ):
-        assert words in ran.stdout
-    if transport == "ws":
-        assert "caller: Hello, this is a test call." in ran.stdout
-    assert likeness(read_wav(clip("question")), read_wav(out)).correlation > 0.7
-    assert ran.stderr == ""
+async def test_each_scenario_is_played_and_heard(tmp_path: Path) -> None:
+    """Without a key, all at once: exit 0, a live conversation, the proof, and the reply in the
+    WAV. Settings of the user's that would change a script's course do not."""
+    ran: dict[str, subprocess.CompletedProcess[bytes]] = {}
+
+    async def play(scenario: str) -> None:
+        ran[scenario] = await trio.run_process(
+            [
+                *(sys.executable, "-m", "avr_bridge", "demo", "--out", str(out(scenario))),
+                *("--scenario", *scenario.split()),
+            ],
+            env=environment() if scenario.startswith("parrot") else environment(AVR_MAX_CALL_S="1"),
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+
+    def out(scenario: str) -> Path:
+        return tmp_path / f"{scenario.replace(' ', '')}.wav"
+
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            for scenario in SHOWN:
+                nursery.start_soon(play, scenario)
+    for scenario, words in SHOWN.items():
+        shown = ran[scenario].stdout.decode()
+        assert ran[scenario].returncode == 0, shown + ran[scenario].stderr.decode()
+        assert [line for line in words if line not in shown] == [], shown
+        assert ran[scenario].stderr == b""
+        reply = read_wav(clip(REPLY.get(scenario.split()[0], "greeting")))
+        assert likeness(reply, read_wav(out(scenario))).correlation > 0.7
+
+
+class WithoutTheTool(Tools):
+    """The directory has a tool, but not the one that the model calls."""
+
+    source = 'def weather() -> str:\n    """Tell the weather."""\n    return "fine"\n'
+
+
+SPOILT: dict[type[Scenario], tuple[dict[str, str], str]] = {
+    BargeIn: ({"OPENAI_INTERRUPT_RESPONSE": "off"}, "no interruption came"),
+    Transfer: ({"AVR_CALL_CONTROL_MAX_WAIT_S": "0"}, "not asked for when the goodbye had been"),
+    WithoutTheTool: ({}, "the model did not get the opening hours"),
+    Keypad: ({"AVR_DTMF_MAX_DIGITS": "1"}, "the model did not get the keys as one turn"),
+}
+"""Scenarios under circumstances in which what they show cannot happen, and what they then say."""
+
+
+async def test_what_did_not_happen_is_a_failure() -> None:
+    """Bridges that may not be interrupted, do not wait for the goodbye, have no such tool, or
+    take each key for a turn: each scenario says what was missing."""
+    failures: dict[type[Scenario], str] = {}
+
+    async def play(kind: type[Scenario], settings: dict[str, str]) -> None:
+        scenario = kind(None, lambda _: None)
+        environ = {"AVR_HOST": "127.0.0.1", "PORT": "0", **settings}
+        outcome = await run_scenario(environ, scenario, "ws", lambda _: None)
+        assert not scenario.model.faults
+        failures[kind] = scenario.failure(outcome) or "none"
+
+    with structlog.testing.capture_logs(), trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            for kind, (settings, _) in SPOILT.items():
+                nursery.start_soon(play, kind, settings)
+    for kind, (_, failure) in SPOILT.items():
+        assert failure in failures[kind]
 
 
 def test_a_model_that_refuses_is_not_heard(tmp_path: Path) -> None:
@@ -57,6 +157,31 @@ def test_a_model_that_refuses_is_not_heard(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert "the model cannot be reached" in ran.stdout
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "parrot"])
+def test_a_real_model_plays_no_script(scenario: str) -> None:
+    """With a key: exit 2 and what to do about it, before anything is started."""
+    ran = run_demo("--scenario", scenario, OPENAI_API_KEY="k")
+    assert ran.returncode == 2
+    assert "unset OPENAI_API_KEY" in ran.stderr
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--scenario", "dtmf", "--transport", "http"), "needs --transport ws"),
+        (("--scenario", "barge-in", "--transport", "http"), "needs --transport ws"),
+        (("--scenario", "dtmf", "--wav", str(clip("question"))), "has no use for --wav"),
+        (("--scenario", "opera"), "'opera' is not one of"),
+    ],
+)
+def test_what_cannot_be_played_is_refused(arguments: tuple[str, ...], words: str) -> None:
+    """The legacy stream carries neither keys nor interruptions; keys need no voice."""
+    ran = run_demo(*arguments)
+    assert ran.returncode == 2
+    assert words in ran.stderr
 
 
 def test_a_wav_without_speech_is_refused(tmp_path: Path) -> None:

@@ -46,21 +46,33 @@ export class Ear {
   uneven = 0;
   ahead_ms = 0;
   first_audio_ms = null;
+  first_audio_epoch_ms = null;
+  #marks = [];
   #start = performance.now();
 
   hear(pcm) {
     const now = performance.now() - this.#start;
     this.first_audio_ms ??= now;
+    this.first_audio_epoch_ms ??= Date.now();
+    for (const mark of this.#marks) mark.next_audio_ms ??= now;
     this.chunks.push(pcm);
     this.bytes += pcm.length;
     this.uneven += pcm.length % FRAME_BYTES === 0 ? 0 : 1;
     this.ahead_ms = Math.max(this.ahead_ms, this.bytes / 16 - (now - this.first_audio_ms));
   }
 
+  /** Remember this moment: the bytes so far, and, once it comes, when the next sound came. */
+  mark() {
+    const mark = { bytes: this.bytes, ms: performance.now() - this.#start, next_audio_ms: null };
+    this.#marks.push(mark);
+    return mark;
+  }
+
   report() {
     writeFileSync(options.heard, Buffer.concat(this.chunks));
-    const { bytes, uneven, ahead_ms, first_audio_ms } = this;
-    return { chunks: this.chunks.length, bytes, uneven, ahead_ms, first_audio_ms };
+    const { chunks, bytes, uneven, ahead_ms, first_audio_ms, first_audio_epoch_ms } = this;
+    const first = { first_audio_ms, first_audio_epoch_ms };
+    return { chunks: chunks.length, bytes, uneven, ahead_ms, ...first };
   }
 }
 
