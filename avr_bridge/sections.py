@@ -140,8 +140,8 @@ class ModelConfig:
     max_tokens: int | None = setting(
         "OPENAI_MAX_TOKENS",
         default=None,
-        parse=whole_number(1, 32_768, infinite=("inf", "unlimited")),
-        expected="a whole number from 1 to 32768, or inf",
+        parse=whole_number(1, 32_000, infinite=("inf", "unlimited")),
+        expected="a whole number from 1 to 32000, or inf",
         help="Longest answer in tokens, audio included; binds every answer. Unset: no limit.",
     )
     reasoning_effort: str = setting(

@@ -37,8 +37,18 @@ class Secret:
 
     @classmethod
     def parse(cls, value: str | Secret) -> Secret:
-        """Wrap a plain value; a secret stays itself."""
-        return value if isinstance(value, Secret) else cls(value)
+        """Wrap a plain value; a secret stays itself.
+
+        Raises:
+            ValueError: It has blanks within or signs that no header can carry. The value is not
+                in the error.
+        """
+        if isinstance(value, Secret):
+            return value
+        value = value.strip()
+        if not value or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("not fit for a header")
+        return cls(value)
 
     def reveal(self) -> str:
         """The value itself, for the one place that sends it."""
@@ -165,6 +175,8 @@ def url(*schemes: str) -> Callable[[str], str]:
     """An absolute address with a host, of one of the schemes."""
 
     def parse(value: str) -> str:
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError(value)
         parts = urlsplit(value)
         if parts.scheme not in schemes or not parts.hostname:
             raise ValueError(value)

@@ -25,6 +25,9 @@ __all__ = ["CallSettings", "settings_for_call"]
 FETCH_LIMIT_S = 3.0
 """The caller hears nothing meanwhile; the Node connector had no limit and hung."""
 
+_UNREADABLE = (ValueError, RecursionError)
+"""What comes of an answer that is no JSON, or of another shape."""
+
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 
 
@@ -88,7 +91,7 @@ async def _first_source(
     if config.instructions_url:
         try:
             answer = await _fetched(config.instructions_url, uuid, metadata)
-        except (httpx2.HTTPError, trio.TooSlowError, ValueError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, trio.TooSlowError, *_UNREADABLE) as error:
             log.warning("instructions address failed", error=type(error).__name__)
         else:
             return CallSettings(

@@ -124,6 +124,8 @@ def _decode(message: str) -> _Init | _Audio | _Dtmf:
         fault = str(misfit)
     except (msgspec.DecodeError, UnicodeError):
         raise CallerProtocolError("not JSON") from None
+    except RecursionError:
+        raise CallerProtocolError("nested too deeply") from None
     try:
         kind = _head_decoder.decode(message).type
     except msgspec.ValidationError:

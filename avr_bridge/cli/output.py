@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 import click
 
@@ -15,11 +16,15 @@ def say(line: str, *, err: bool = False) -> None:
     try:
         click.echo(line, err=err)
     except BrokenPipeError:
-        silence_stdout()
+        _silence(sys.stderr if err else sys.stdout)
 
 
 def silence_stdout() -> None:
     """Send all that is still printed nowhere, the interpreter's last flush included."""
+    _silence(sys.stdout)
+
+
+def _silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

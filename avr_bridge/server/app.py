@@ -6,8 +6,10 @@ Each request to a transport becomes one call; the call itself is `call/session.p
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+import trio
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
 from werkzeug.routing.exceptions import WebsocketMismatch
@@ -21,7 +23,7 @@ from avr_bridge.telemetry import get_logger
 from avr_bridge.tools import load_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from quart_trio.wrappers import TrioWebsocket
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["create_app"]
+
+HANGUP_LIMIT_S = 1.0
+"""For a call to end by itself once its handler is cancelled."""
 
 MOST_METADATA = 32
 LONGEST_METADATA_CHARS = 512
@@ -76,7 +81,9 @@ def create_app(
     async def websocket_call(_path: str = "") -> None:
         connection = cast("TrioWebsocket", websocket._get_current_object())
         await connection.accept()
-        await carry(WebsocketTransport(connection, _bounded(connection.args)))
+        transport = WebsocketTransport(connection, _bounded(connection.args))
+        await _through_hangup(partial(carry, transport))
+        await transport.linger()
 
     @app.post("/speech-to-speech-stream")
     async def http_call() -> Response:
@@ -103,6 +110,29 @@ def create_app(
         return {"status": "ok"}
 
     return app
+
+
+async def _through_hangup(call: Callable[[], Awaitable[None]]) -> None:
+    """Let a call end by itself where Quart-Trio cancels its handler.
+
+    On a hangup all of the handler is cancelled at once, the model's connection included, which
+    could then not be closed politely. The call hears of the hangup by itself and needs
+    milliseconds; a cancellation that it hears nothing of (a server that stops) comes through
+    after `HANGUP_LIMIT_S`.
+    """
+    async with trio.open_nursery() as nursery:
+        kept = trio.CancelScope(shield=True)
+        nursery.start_soon(_limit_when_cancelled, kept)
+        with kept:
+            await call()
+        nursery.cancel_scope.cancel()
+
+
+async def _limit_when_cancelled(kept: trio.CancelScope) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        kept.deadline = trio.current_time() + HANGUP_LIMIT_S
 
 
 def _bounded(values: Mapping[str, str]) -> dict[str, str]:

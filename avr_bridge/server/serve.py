@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-MAX_MESSAGE_BYTES = 1024 * 1024
-"""A frame of avr-core has 450 bytes; Hypercorn's own bound of 16 MiB invites floods."""
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+"""Beyond this Hypercorn closes with 1009 but does not tell the application; the transport's own
+bound is lower and keeps the call alive. Hypercorn's default of 16 MiB invites floods."""
 
 BACKLOG = 256
 GRACEFUL_S = 2.0

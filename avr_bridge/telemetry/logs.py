@@ -1,7 +1,7 @@
 """Structured logs by structlog: one JSON object a line, or readable text on a terminal.
 
 A message is static text; what varies goes into fields. No transcript, digit, tool argument or
-key is ever put into one.
+key is ever put into one; a traceback shows no local variables, for the same reason.
 """
 
 from __future__ import annotations
@@ -37,9 +37,14 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
     as_text = config.format == "text" or (config.format == "auto" and stream.isatty())
     final: list[Any]
     if as_text:
-        final = [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        plain = structlog.dev.plain_traceback
+        final = [structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)]
     else:
-        final = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        without_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        final = [
+            structlog.processors.ExceptionRenderer(without_locals),
+            structlog.processors.JSONRenderer(),
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -192,9 +192,9 @@ async def dial_realtime(
     except* trio_websocket.ConnectionRejected as group:
         # Raised in trio-websocket's reader task, so it comes as a group with our own waiting.
         refusal = _refused(group)
-    except* (h11.ProtocolError, wsproto.utilities.ProtocolError) as group:
+    except* (h11.ProtocolError, wsproto.utilities.ProtocolError):
         # Its answer to a peer that speaks no HTTP or no WebSocket may itself be illegal.
-        refusal = refusal or UpstreamUnavailable(f"no WebSocket: {group.exceptions[0]}")
+        refusal = refusal or UpstreamUnavailable("no WebSocket: its answer is none")
     except* UpstreamUnavailable as group:
         refusal = refusal or _only(group)
     finally:

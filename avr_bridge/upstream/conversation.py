@@ -114,7 +114,6 @@ class Conversation(Closing):
         self._requested = requested_format(config)
         self._greeting_due = True
         self._protected = bool(talk.welcome_message) and not talk.greeting_file
-        self.expires_at_s: float | None = None
         terminator = "" if talk.dtmf_terminator == "none" else talk.dtmf_terminator
         self._digits = DigitCollector(terminator, talk.dtmf_most_digits)
         self._turn_waits = False
@@ -224,7 +223,6 @@ class Conversation(Closing):
         if self.phase is not Phase.OPENING:
             return []
         self.phase = Phase.CONFIGURING
-        self._note_expiry(event.session)
         self._setup_event_id = self._event_id()
         session = session_object(
             self._config,
@@ -238,7 +236,6 @@ class Conversation(Closing):
     def _updated(self, event: SessionUpdated, now_s: float) -> list[Action]:
         if self.phase is Phase.OPENING:
             return []
-        self._note_expiry(event.session)
         to_model = format_in(event.session, "input", self._requested)
         from_model = format_in(event.session, "output", self._requested)
         if to_model is None or from_model is None:
@@ -280,11 +277,6 @@ class Conversation(Closing):
             actions += self._ask(now_s)
         self._turn_waits = False
         return actions
-
-    def _note_expiry(self, session: dict[str, Any]) -> None:
-        expires_at = session.get("expires_at")
-        if isinstance(expires_at, int | float):
-            self.expires_at_s = float(expires_at)
 
     # -- the caller's turns -----------------------------------------------------------------
 

@@ -38,6 +38,10 @@ MS_PER_AUDIO_TOKEN = 50
 """Of generated sound (OpenAI's guide on costs); the caller's sound has 100 ms to a token."""
 
 
+MOST_TOKENS = 1_000_000
+"""More than any answer can have; a larger number is not a bill."""
+
+
 class SessionCreated(msgspec.Struct, frozen=True, tag="session.created"):
     """First event of a connection; `session` is the server's default session."""
 
@@ -151,7 +155,9 @@ class ResponseInfo(msgspec.Struct, frozen=True):
         """Sound that the bill of this response shows, one token for 50 ms; 0 if unknown."""
         details = (self.usage or {}).get("output_token_details")
         tokens = details.get("audio_tokens") if isinstance(details, dict) else None
-        return tokens * MS_PER_AUDIO_TOKEN if isinstance(tokens, int) else 0
+        if not isinstance(tokens, int) or not 0 < tokens <= MOST_TOKENS:
+            return 0
+        return tokens * MS_PER_AUDIO_TOKEN
 
     @property
     def error(self) -> ErrorDetail | None:
@@ -251,10 +257,10 @@ def decode_event(message: bytes | str) -> ServerEvent | Unknown:
     """Read one text frame. Base64 audio comes out as bytes. Never raises."""
     try:
         return _decoder.decode(message)
-    except (msgspec.DecodeError, UnicodeError) as misfit:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as misfit:
         fault = str(misfit)
     try:
         kind = _head_decoder.decode(message).type
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return Unknown("", fault)
     return Unknown(kind, fault if kind in _KNOWN else None)

@@ -46,7 +46,7 @@ class Translator:
             return [decode_event(message)]
         try:
             event: Any = msgspec.json.decode(message)
-        except (msgspec.DecodeError, UnicodeError) as misfit:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as misfit:
             return [Unknown("", str(misfit))]
         if not isinstance(event, dict):
             return [Unknown("", "no object")]

@@ -20,7 +20,7 @@ WIKI_PAGE_OF_SEPTEMBER_2025 = {
 
 
 def from_env(**variables: str) -> BridgeConfig:
-    return BridgeConfig.from_env({"OPENAI_API_KEY": KEY, **variables})
+    return BridgeConfig.from_env({"OPENAI_API_KEY": KEY} | variables)
 
 
 def faults_of(**variables: str) -> list[str]:
@@ -112,6 +112,11 @@ def test_all_faults_are_told_in_one_error() -> None:
         ("OPENAI_URL_INSTRUCTIONS", "not an address"),
         ("OPENAI_ENDPOINT", "ws://host:notaport/v1"),
         ("OPENAI_ENDPOINT", "ws:///v1"),
+        ("OPENAI_ENDPOINT", "ws://host/v 1"),
+        ("OPENAI_ENDPOINT", "ws://h\u00f6st/v1"),
+        ("OPENAI_API_KEY", "sk-a b"),
+        ("OPENAI_API_KEY", "sk-a\nb"),
+        ("OPENAI_MAX_TOKENS", "32001"),
         ("OPENAI_TEMPERATURE", "nan"),
         ("AMI_URL", "127.0.0.1:6006"),
         ("AVR_RESAMPLER", "linear"),
@@ -173,3 +178,12 @@ def test_eagerness_without_semantic_vad_is_told() -> None:
     """It would be silently without effect."""
     (warning,) = from_env(OPENAI_TURN_DETECTION_EAGERNESS="high").warnings
     assert "semantic_vad" in warning
+
+
+def test_a_key_with_blanks_around_it_is_trimmed_and_a_bad_one_is_not_shown() -> None:
+    """Quotes and blanks come from Compose files; the error names the variable, not the key."""
+    trimmed = from_env(OPENAI_API_KEY=f'" {KEY} "').model.api_key
+    assert trimmed is not None
+    assert trimmed.reveal() == KEY
+    (fault,) = faults_of(OPENAI_API_KEY=f"{KEY} {KEY}")
+    assert KEY not in fault
