@@ -137,6 +137,7 @@ class _Talk:
         self._from_model: AudioFormat | None = None
         self._g711_trusted = False
         self._undecided = b""
+        self._misread_bytes = 0
         self._pcm_forced = False
         self._waiting = trio.CancelScope()
 
@@ -273,26 +274,35 @@ class _Talk:
             return None
 
     def _play(self, item_id: str, data: bytes) -> None:
-        self._distrust_g711(data)
+        if self._distrust_g711(data):
+            # Half a sample may have gone before as a sample of its own.
+            data = data[self._misread_bytes % 2 :]
+        self._misread_bytes += len(data)
         if self._decoder is None:
             return  # sound before the session is in force: of no agreed format
         pcm = self._decoder.decode(data)
         if pcm:
             self._orders.give(PlaySound(pcm, item_id))
 
-    def _distrust_g711(self, data: bytes) -> None:
-        """Some models agree to G.711 and send PCM all the same: noise, unless it is noticed."""
+    def _distrust_g711(self, data: bytes) -> bool:
+        """Some models agree to G.711 and send PCM all the same: noise, unless it is noticed.
+
+        Returns:
+            Whether it was noticed just now.
+        """
         fmt = self._from_model
         if self._g711_trusted or fmt is None or fmt.encoding is Encoding.PCM16:
-            return
+            return False
         self._undecided = (self._undecided + data)[-UNDECIDED_BYTES:]
         verdict = looks_like_pcm16(self._undecided, fmt.encoding)
         if verdict is None:
-            return
+            return False
         self._g711_trusted = True
         self._undecided = b""
         if verdict:
+            self._orders.give(SilenceNow(lambda _heard: None))  # what was queued is noise
             self._switch_to_pcm()
+        return verdict
 
     def _check_rate(self, answer: AnswerMeasured) -> None:
         """What the sound itself did not tell, the bill does: PCM has six times the bytes."""
@@ -302,6 +312,7 @@ class _Talk:
         as_g711_ms, as_pcm_ms = fmt.ms(answer.audio_bytes), PCM16_24K.ms(answer.audio_bytes)
         if abs(as_pcm_ms - answer.billed_ms) < abs(as_g711_ms - answer.billed_ms):
             self._g711_trusted = True
+            self._orders.give(SilenceNow(self._silenced))  # what is left of it is noise
             self._switch_to_pcm()
 
     def _switch_to_pcm(self) -> None:
@@ -315,4 +326,5 @@ class _Talk:
             tail = self._decoder.flush()
             if tail:
                 self._orders.give(PlaySound(tail, item_id))
+        self._misread_bytes = 0
         self._orders.give(FinishItemSound(item_id, self._item_heard))

@@ -108,10 +108,13 @@ def simulate(
         record_s=0,
     )
     server = SimulatedRealtime(_behaviour(behaviour, wav), options)
+    failures: list[str] = []
     try:
         trio.run(_serve, server, host, port)
-    except OSError as error:
-        raise click.ClickException(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    except* OSError as group:
+        failures = [str(error) for error in group.exceptions]
+    if failures:
+        raise click.ClickException(f"cannot listen on {host}:{port}: {failures[0]}")
 
 
 def _behaviour(name: str, wav: Path | None) -> Behaviour:

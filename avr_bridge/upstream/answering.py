@@ -60,6 +60,10 @@ STUCK_LIMIT_S = 30.0
 """An active response of which nothing has come for so long has been lost."""
 
 
+MOST_FAILURES = 3
+"""Answers that fail in a row before we stop asking for another; the server does not retry."""
+
+
 class Timer(enum.Enum):
     """What is waited for."""
 
@@ -89,6 +93,8 @@ class Answering:
         self._cancel_when_created = False
         self._open_item: str | None = None
         self._answer_bytes = 0
+        self._failures = 0
+        self._response_items: list[str] = []
         self._tools_running: set[str] = set()
         self._tools_want_answer = False
         self._turn_unanswered = False
@@ -97,6 +103,9 @@ class Answering:
     def silenced(self, heard: list[Heard], now_s: float) -> list[Action]:
         """Playback was stopped; this is what the caller had heard of each item."""
         actions: list[Action] = []
+        for position in heard:
+            if position.whole and not self._answers.is_open(position.item_id):
+                self._transcripts.fate(position.item_id, Fate.HEARD)
         for cut in self._answers.stopped(heard, self._from_model):
             command: TruncateItem | DeleteItem
             if cut.audio_end_ms is None:
@@ -153,11 +162,16 @@ class Answering:
         actions = self._finish_item(self._open_item)
         if self._answer_bytes and response.billed_audio_ms:
             actions.append(AnswerMeasured(self._answer_bytes, response.billed_audio_ms))
-        if response.status == "failed":
+        if response.status != "failed":
+            self._failures = 0
+        else:
             actions += self._response_failed(response.error or ErrorDetail())
         if response.status == "completed":
             actions += self._run_tools(response)
-        self._transcripts.response_over(response.item_ids, self._answers.is_unheard)
+        made = dict.fromkeys([*self._response_items, *response.item_ids])
+        silent = Fate.HEARD if response.status in ("completed", "incomplete") else Fate.UNHEARD
+        self._transcripts.response_over(made, self._answers.is_unheard, silent)
+        self._response_items.clear()
         actions += self._said()
         self._answer_bytes = 0
         self._dead_response = None
@@ -170,6 +184,8 @@ class Answering:
         if severity_of(error) is Severity.FATAL:
             return [GiveUp(f"the model refuses to answer: {words}")]
         note = Note("an answer failed", {"code": error.code}, severe=True)
+        self._failures += 1
+        self._turn_unanswered = self._failures < MOST_FAILURES
         return [note, Tell(f"an answer failed: {words}")]
 
     def _run_tools(self, response: ResponseInfo) -> list[Action]:
@@ -218,7 +234,10 @@ class Answering:
         return [Send(CancelResponse(self._event_id(), self.gate.active_id))]
 
     def _item_added(self, event: ItemAdded) -> list[Action]:
-        if event.role == "assistant":
+        # Items that we put there ourselves are complete at once; their words are known.
+        own = event.item.get("status") == "completed"
+        if event.role == "assistant" and not own and self.gate.state is Gate.ACTIVE:
+            self._response_items.append(event.item_id)
             self._transcripts.expect(event.item_id, event.previous_item_id)
         return []
 

@@ -55,6 +55,11 @@ class Answers:
         """Whether the caller has still to hear something of this item."""
         return item_id in self._open
 
+    def is_open(self, item_id: str) -> bool:
+        """Whether more sound of this item may come."""
+        answer = self._open.get(item_id)
+        return answer is not None and not answer.complete
+
     def received(self, item_id: str, content_index: int, n_bytes: int) -> None:
         """Sound of an item came in the session's output format."""
         answer = self._open.setdefault(item_id, _Answer(content_index))

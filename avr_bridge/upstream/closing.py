@@ -66,7 +66,10 @@ class Closing(Answering):
         if self._control.waits:
             actions.append(Waiting(False))  # a goodbye follows, or silence
         # A goodbye that was spoken with the call of the tool needs no second one.
-        if self._tools_want_answer or not self._control.waits:
+        if self._caller_speaks:
+            # The server answers the caller, and knows the outputs by then.
+            self._turn_unanswered = True
+        elif self._tools_want_answer or not self._control.waits:
             actions += self._ask(now_s)
         return actions + self._all_quiet(now_s)
 
@@ -96,12 +99,12 @@ class Closing(Answering):
 
     def _nobody_speaks(self, now_s: float) -> list[Action]:
         if self._idle_asked:
-            return self._end_by_bridge(wording.NOBODY_THERE, now_s)
+            return self._end_by_bridge(wording.NOBODY_THERE, now_s, final=False)
         self._idle_asked = True
         return [self._tell_model(wording.CHECK_IN), *self._ask(now_s)]
 
-    def _end_by_bridge(self, words: str, now_s: float) -> list[Action]:
-        self._control.put(Control("hangup", by_bridge=True))
+    def _end_by_bridge(self, words: str, now_s: float, *, final: bool) -> list[Action]:
+        self._control.put(Control("hangup", by_bridge=True, final=final))
         self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
         if self.phase is not Phase.READY:
             return []

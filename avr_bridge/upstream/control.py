@@ -18,6 +18,7 @@ class Control:
 
     Attributes:
         by_bridge: The bridge itself ends the call (too long, nobody there), not a tool.
+        final: Not even the caller's speech calls it off.
     """
 
     action: Literal["hangup", "transfer"]
@@ -25,10 +26,11 @@ class Control:
     context: str = ""
     priority: int = 1
     by_bridge: bool = False
+    final: bool = False
 
 
 class PendingControl:
-    """At most one: the newest wish counts, but none replaces the bridge's own ending."""
+    """At most one: the newest wish counts, but none replaces a final one."""
 
     def __init__(self) -> None:
         self._waiting: Control | None = None
@@ -40,7 +42,7 @@ class PendingControl:
 
     def put(self, control: Control) -> None:
         """Remember what is to be done."""
-        if self._waiting is None or not self._waiting.by_bridge:
+        if self._waiting is None or not self._waiting.final:
             self._waiting = control
 
     def take(self) -> Control | None:
@@ -50,6 +52,6 @@ class PendingControl:
 
     def call_off(self) -> Control | None:
         """The caller spoke again. The call's longest time is not extended by that."""
-        if self._waiting is None or self._waiting.by_bridge:
+        if self._waiting is None or self._waiting.final:
             return None
         return self.take()

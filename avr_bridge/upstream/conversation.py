@@ -76,10 +76,14 @@ from avr_bridge.upstream.gate import Gate
 from avr_bridge.upstream.transcripts import Fate
 
 if TYPE_CHECKING:
+    from avr_bridge.audio.playback import Heard
     from avr_bridge.config import ModelConfig, TalkConfig
     from avr_bridge.upstream.events import ResponseInfo
 
 __all__ = ["Conversation", "Phase"]
+
+UNANSWERED_S = 2.0
+"""How long the server may take to answer, by itself, a turn that it could not answer before."""
 
 TRANSCRIPT_LIMIT_S = 4.0
 """The caller's transcript usually takes under a second; the rest of the transcript waits no
@@ -116,7 +120,8 @@ class Conversation(Closing):
         self._protected = bool(talk.welcome_message) and not talk.greeting_file
         terminator = "" if talk.dtmf_terminator == "none" else talk.dtmf_terminator
         self._digits = DigitCollector(terminator, talk.dtmf_most_digits)
-        self._turn_waits = False
+        self._welcome_due = ""
+        self._early_entries: list[str] = []
         self._setup_event_id = ""
 
     @property
@@ -147,6 +152,8 @@ class Conversation(Closing):
                 return self._speech_started()
             case SpeechStopped():
                 self._caller_speaks = False
+                if self._turn_unanswered and self.gate.state is Gate.FREE:
+                    self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
                 return [TurnEnded()]
             case Committed():
                 return self._committed(event, now_s)
@@ -162,6 +169,7 @@ class Conversation(Closing):
                 return self._finish_item(event.item_id)
             case ResponseCreated():
                 self._timers.clear(Timer.IDLE)
+                self._welcome_due = ""
                 return self._response_created(event)
             case ResponseDone():
                 return self._response_over(event.response, now_s)
@@ -190,10 +198,14 @@ class Conversation(Closing):
                 case Timer.IDLE:
                     actions += self._nobody_speaks(now_s)
                 case Timer.LONGEST_CALL:
-                    actions += self._end_by_bridge(wording.TIME_IS_UP, now_s)
+                    actions += self._end_by_bridge(wording.TIME_IS_UP, now_s, final=True)
                 case str(item_id):
                     actions += self._caller_text(item_id, "")
         return actions
+
+    def silenced(self, heard: list[Heard], now_s: float) -> list[Action]:
+        """Playback was stopped; this is what the caller had heard of each item."""
+        return super().silenced(heard, now_s) + self._welcome_over(now_s)
 
     def item_heard(self, item_id: str, now_s: float) -> list[Action]:
         """The caller has heard this item to its end."""
@@ -204,6 +216,8 @@ class Conversation(Closing):
     def key_pressed(self, digit: str, now_s: float) -> list[Action]:
         """A key of the caller's keypad."""
         actions: list[Action] = []
+        self._timers.clear(Timer.IDLE)
+        self._idle_asked = False
         if self._talk.dtmf_interrupts and self.phase is Phase.READY:
             actions += self._silence_answer()
         entry = self._digits.press(digit)
@@ -248,6 +262,8 @@ class Conversation(Closing):
         if self._greeting_due:
             self._greeting_due = False
             actions += self._greet(now_s)
+            for entry in self._early_entries:
+                actions += self._keys(entry, now_s)
         return actions
 
     def _greet(self, now_s: float) -> list[Action]:
@@ -260,10 +276,15 @@ class Conversation(Closing):
         if not text:
             return self._ask(now_s)
         self._timers.set(Timer.WELCOME, now_s + WELCOME_LIMIT_S)
+        self._welcome_due = text
+        return self._ask(now_s)
+
+    def _create_response(self, now_s: float) -> list[Action]:
+        if not self._welcome_due:
+            return super()._create_response(now_s)
         self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
-        self.gate.ask()
-        words = wording.welcome(self._instructions, text)
-        return [Send(SpeakWords(text, words, self._event_id()))]
+        words = wording.welcome(self._instructions, self._welcome_due)
+        return [Send(SpeakWords(self._welcome_due, words, self._event_id()))]
 
     def _welcome_over(self, now_s: float) -> list[Action]:
         """The welcome was heard, or will not be: the caller may interrupt from now on."""
@@ -273,9 +294,8 @@ class Conversation(Closing):
         self._timers.clear(Timer.WELCOME)
         partial = turn_detection_only(self._config)
         actions: list[Action] = [Send(UpdateSession(partial, self._event_id()))]
-        if self._turn_waits and self.gate.state is Gate.FREE:
+        if self._turn_unanswered:
             actions += self._ask(now_s)
-        self._turn_waits = False
         return actions
 
     # -- the caller's turns -----------------------------------------------------------------
@@ -292,7 +312,6 @@ class Conversation(Closing):
 
     def _committed(self, event: Committed, now_s: float) -> list[Action]:
         self._caller_speaks = False
-        self._turn_waits = self._protected
         self._turn_unanswered = True
         if self.gate.state is Gate.FREE:
             self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
@@ -313,15 +332,16 @@ class Conversation(Closing):
         if not entry:
             return []
         if self.phase is not Phase.READY:
-            for digit in entry:
-                self._digits.press(digit)
-            self._timers.set(Timer.DIGITS, now_s + self._talk.dtmf_timeout_ms / 1000)
+            self._early_entries.append(entry)
             return []
         item = text_item("user", wording.keys_pressed(entry))
         return [Send(CreateItem(item, self._event_id())), *self._ask(now_s)]
 
     def _response_over(self, response: ResponseInfo, now_s: float) -> list[Action]:
         actions = self._response_done(response, now_s)
+        if self._turn_unanswered and self.gate.state is Gate.FREE and not self._caller_speaks:
+            # Taken while an answer ran that it may not interrupt, or its answer failed.
+            self._timers.set(Timer.CREATED, now_s + UNANSWERED_S)
         if self._protected and not self._answers.unheard:
             actions += self._welcome_over(now_s)  # a welcome without sound
         return actions + self._all_quiet(now_s)

@@ -78,19 +78,24 @@ class TranscriptOrder:
 
     def fate(self, item_id: str, fate: Fate) -> None:
         """What became of an answer's sound; the first word counts."""
-        entry = self._entry(item_id)
-        if entry.fate is None:
+        entry = self._find(item_id)
+        if entry is not None and entry.fate is None:
             entry.fate = fate
 
-    def response_over(self, item_ids: Iterable[str], is_playing: Callable[[str], bool]) -> None:
-        """No more text of these items comes; one that makes no sound has been said as it is."""
+    def response_over(
+        self,
+        item_ids: Iterable[str],
+        is_playing: Callable[[str], bool],
+        silent: Fate = Fate.HEARD,
+    ) -> None:
+        """No more text of these items comes; `silent` is the fate of those without sound."""
         for item_id in item_ids:
             entry = self._find(item_id)
             if entry is None:
                 continue
             entry.text = entry.text or ""
             if entry.fate is None and not is_playing(item_id):
-                entry.fate = Fate.HEARD
+                entry.fate = silent
 
     def release(self) -> list[Line]:
         """Take out all lines that may leave now."""

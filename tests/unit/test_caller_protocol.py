@@ -74,6 +74,7 @@ def test_a_bad_init_may_be_repaired() -> None:
         ("[]", "expected an object"),
         ("null", "expected an object"),
         ("7", "expected an object"),
+        ('{"type":"audio","x":' + "[" * 400_000 + "]" * 400_000 + "}", "nested too deeply"),
         ('{"type":7}', "expected an object with a type"),
         ("{}", "expected an object with a type"),
         ('{"type":"hello"}', "unsupported message type: hello"),

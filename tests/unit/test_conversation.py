@@ -15,6 +15,7 @@ from avr_bridge.audio.format import ALAW_8K, PCM16_24K, ULAW_8K
 from avr_bridge.upstream.actions import (
     Act,
     Action,
+    AnswerMeasured,
     FinishItem,
     FormatsAgreed,
     GiveUp,
@@ -478,3 +479,24 @@ def test_unknown_events_and_fields_are_ignored() -> None:
     assert feed(ready(), "input_audio_buffer.speech_stopped", item_id="U", phase="new") == [
         TurnEnded()
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"input_audio_buffer.speech_stopped","x":' + "[" * 100_000 + "]" * 100_000 + "}",
+        "[" * 100_000 + "]" * 100_000,
+    ],
+)
+def test_deep_nesting_is_an_unknown_event(text: str) -> None:
+    """A model or a proxy gone mad ends no call."""
+    assert isinstance(decode_event(text), Unknown)
+
+
+def test_a_bill_that_cannot_be_is_no_bill() -> None:
+    """Numbers beyond all measure are ignored."""
+    machine = ready()
+    created(machine)
+    delta(machine)
+    usage = {"output_token_details": {"audio_tokens": 10**400}}
+    assert not any(isinstance(a, AnswerMeasured) for a in done(machine, usage=usage))

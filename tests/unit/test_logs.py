@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import structlog
 
-from avr_bridge import LogConfig
+from avr_bridge import LogConfig, ModelConfig, Secret
 from avr_bridge.telemetry import configure_logging, get_logger
 
 if TYPE_CHECKING:
@@ -70,3 +70,19 @@ def test_a_log_that_nobody_reads_harms_nothing() -> None:
     """The collector died: the call goes on without its log."""
     configure_logging(LogConfig("info", "json"), _GoneReader())
     get_logger().error("unheard")
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_traceback_shows_no_local_variables(style: str) -> None:
+    """The key, headers and prompts stand in local variables; none may reach the log."""
+    stream = io.StringIO()
+    configure_logging(LogConfig("info", style), stream)
+    config = ModelConfig(api_key=Secret("sk-planted"), instructions="a private prompt")
+    try:
+        headers = [("Authorization", f"Bearer {config.api_key and config.api_key.reveal()}")]
+        raise ExceptionGroup("bug", [ValueError(f"{len(headers)} headers")])
+    except ExceptionGroup as group:
+        get_logger().error("bug in a call", exc_info=group)
+    assert "1 headers" in stream.getvalue()
+    assert "sk-planted" not in stream.getvalue()
+    assert "private prompt" not in stream.getvalue()

@@ -392,7 +392,9 @@ class ConversationOrders(RuleBasedStateMachine):
         asked = Control("hangup") if control else None
         if control:
             self.control_until_s = self.now_s + self.talk.control_max_wait_s
-        self.wanted = self.wanted or (not self.tools and self.control_until_s is None)
+        # To a caller who speaks the server answers by itself, and knows the outputs by then.
+        ours = not self.told_speaking and self.control_until_s is None
+        self.wanted = self.wanted or (not self.tools and ours)
         self.do(self.machine.tool_done(call_id, "done", asked, self.now_s))
         assert self.outputs.count(call_id) == 1
         assert self.machine.tool_done(call_id, "again", None, self.now_s) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import gc
 import json
 import os
@@ -236,6 +238,71 @@ async def test_no_descriptor_is_left(how: str) -> None:
                 if after == before:
                     break
     assert after == before
+
+
+async def test_no_descriptor_is_left_of_a_caller_that_talks_on() -> None:
+    """The bridge ends the call while many messages wait: Hypercorn's reader must still see the
+    peer leave."""
+    frame = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
+    simulator = SimulatedRealtime(Script([[Close(1011, "")]] * 6))
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(simulator) as bridge:
+            await _place(bridge.ws, "model closes")
+            await bridge.wait_ended(1)
+            await _settle()
+            before = _descriptors()
+            for _ in range(5):
+                await _talk_on(bridge.http, frame)
+            await bridge.wait_ended(6)
+            for _ in range(200):
+                await _settle()
+                if _descriptors() <= before:
+                    break
+    assert _descriptors() <= before
+
+
+@pytest.mark.parametrize("transport", ["ws", "http"])
+async def test_a_hangup_closes_the_model_politely(transport: str) -> None:
+    """The model sees 1000 and not a lost connection, on both transports."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge() as bridge:
+            url = bridge.ws if transport == "ws" else bridge.stream
+            async with open_simulated_call(url) as call:
+                await call.wait_heard_speech()
+            session = bridge.simulator.sessions[0]
+            await session.wait_closed()
+    assert session.close_code == 1000
+
+
+async def test_a_message_too_long_is_a_fault() -> None:
+    """Told in words; the call goes on."""
+    with trio.fail_after(LIMIT_S):
+        async with (
+            open_bridge() as bridge,
+            trio_websocket.open_websocket_url(f"{bridge.ws}/") as ws,
+        ):
+            await ws.send_message('{"type":"init","uuid":"u"}')
+            await ws.send_message(" " * (1024 * 1024 + 1))
+            told, sound = "", 0
+            while not (told and sound):
+                message = json.loads(await ws.get_message())
+                told = told or message.get("message", "")
+                sound += message["type"] == "audio"
+    assert "over 1048576 characters" in told
+
+
+async def _talk_on(http: str, frame: str) -> None:
+    """Send frames far beyond the bridge's end of the call, then leave."""
+    host, port = http.removeprefix("http://").split(":")
+    stream = await trio.open_tcp_stream(host, int(port))
+    async with stream, trio.open_nursery() as nursery:
+        ws = await trio_websocket.wrap_client_stream(nursery, stream, host, "/")
+        await ws.send_message('{"type":"init","uuid":"u"}')
+        with contextlib.suppress(trio_websocket.ConnectionClosed):
+            for _ in range(400):
+                await ws.send_message(frame)
+                await trio.sleep(0.001)
+        nursery.cancel_scope.cancel()
 
 
 async def _place(url: str, how: str) -> None:
