@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import gc
 import json
 import os
@@ -13,12 +12,19 @@ import httpx2
 import pytest
 import trio
 import trio_websocket
+import wsproto
 
 from avr_bridge import BridgeConfig, EndReason, ModelConfig, run_call
 from avr_bridge.testing.caller import open_simulated_call
 from avr_bridge.testing.likeness import likeness
 from avr_bridge.testing.memory import MemoryCaller
-from avr_bridge.testing.realtime import Close, Script, SimulatedRealtime, SpeakFile
+from avr_bridge.testing.realtime import (
+    Close,
+    Script,
+    SimulatedRealtime,
+    SimulatorOptions,
+    SpeakFile,
+)
 from avr_bridge.testing.wav import clip, read_wav
 from tests.wire.conftest import open_bridge
 
@@ -240,19 +246,18 @@ async def test_no_descriptor_is_left(how: str) -> None:
     assert after == before
 
 
-async def test_no_descriptor_is_left_of_a_caller_that_talks_on() -> None:
-    """The bridge ends the call while many messages wait: Hypercorn's reader must still see the
-    peer leave."""
-    frame = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
-    simulator = SimulatedRealtime(Script([[Close(1011, "")]] * 6))
-    with trio.fail_after(LIMIT_S):
-        async with open_bridge(simulator) as bridge:
-            await _place(bridge.ws, "model closes")
+async def test_no_descriptor_is_left_where_messages_wait() -> None:
+    """The bridge ends the call while many messages of the caller wait to be read: Hypercorn's
+    reader must still see the peer leave."""
+    refusing = SimulatedRealtime(options=SimulatorOptions(api_key="another"))
+    with trio.fail_after(8):  # each reader that is stuck costs seconds
+        async with open_bridge(refusing) as bridge:
+            await _say_all_at_once(bridge.http)
             await bridge.wait_ended(1)
             await _settle()
             before = _descriptors()
             for _ in range(5):
-                await _talk_on(bridge.http, frame)
+                await _say_all_at_once(bridge.http)
             await bridge.wait_ended(6)
             for _ in range(200):
                 await _settle()
@@ -291,18 +296,20 @@ async def test_a_message_too_long_is_a_fault() -> None:
     assert "over 1048576 characters" in told
 
 
-async def _talk_on(http: str, frame: str) -> None:
-    """Send frames far beyond the bridge's end of the call, then leave."""
+async def _say_all_at_once(http: str) -> None:
+    """`init` and fifty frames in one segment; leave when the bridge has closed."""
+    audio = json.dumps({"type": "audio", "audio": base64.b64encode(bytes(320)).decode()})
     host, port = http.removeprefix("http://").split(":")
-    stream = await trio.open_tcp_stream(host, int(port))
-    async with stream, trio.open_nursery() as nursery:
-        ws = await trio_websocket.wrap_client_stream(nursery, stream, host, "/")
-        await ws.send_message('{"type":"init","uuid":"u"}')
-        with contextlib.suppress(trio_websocket.ConnectionClosed):
-            for _ in range(400):
-                await ws.send_message(frame)
-                await trio.sleep(0.001)
-        nursery.cancel_scope.cancel()
+    client = wsproto.WSConnection(wsproto.ConnectionType.CLIENT)
+    async with await trio.open_tcp_stream(host, int(port)) as stream:
+        await stream.send_all(client.send(wsproto.events.Request(host="b", target="/")))
+        client.receive_data(await stream.receive_some())
+        assert any(isinstance(e, wsproto.events.AcceptConnection) for e in client.events())
+        texts = ['{"type":"init","uuid":"u"}', *[audio] * 50]
+        frames = [client.send(wsproto.events.TextMessage(data=text)) for text in texts]
+        await stream.send_all(b"".join(frames))
+        while not any(isinstance(e, wsproto.events.CloseConnection) for e in client.events()):
+            client.receive_data(await stream.receive_some())
 
 
 async def _place(url: str, how: str) -> None:
