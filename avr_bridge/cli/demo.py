@@ -91,7 +91,13 @@ def demo(
     if played.caller_words != Repeat.caller_words or not played.caller_speaks:
         screen.line("The voices are two recordings; the words shown are the script's.")
     screen.line("")
-    outcome = trio.run(run_scenario, environ, played, transport, screen.show)
+    interrupted = False
+    try:
+        outcome = trio.run(run_scenario, environ, played, transport, screen.show)
+    except* KeyboardInterrupt:
+        interrupted = True
+    if interrupted:
+        raise click.Abort
     try:
         write_wav(out, outcome.heard)
     except OSError as error:

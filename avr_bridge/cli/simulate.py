@@ -35,7 +35,13 @@ _ANYWHERE = ("0.0.0.0", "[::]")  # what listening on every address looks like
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="Port to listen on; 0: a free one.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0: a free one.",
+)
 @click.option(
     "--behaviour",
     "--answer",
