@@ -41,7 +41,7 @@ def tools(directory: Path | None, schema: bool) -> None:
     a setting cannot be.
     """
     configure_logging(LogConfig())
-    variables = {**os.environ, KEY: os.environ.get(KEY) or "not needed here"}
+    variables = {**os.environ, KEY: os.environ.get(KEY) or "not-needed-here"}
     if directory is not None:
         variables["AVR_TOOLS_DIR"] = str(directory)
     config = config_or_exit(variables).tools
