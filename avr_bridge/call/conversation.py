@@ -224,6 +224,7 @@ class _Talk:
                 case Interrupt():
                     if self._decoder:
                         self._decoder.reset()
+                    self._misread_bytes = 0
                     self._orders.give(SilenceNow(self._silenced))
                 case RunTool(call_id=call_id, name=name, arguments=arguments):
                     done = partial(self._tool_done, call_id)

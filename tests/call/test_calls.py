@@ -152,6 +152,21 @@ async def test_a_model_that_does_not_honour_g711(
     assert "PCM" in warnings[0]["event"] or "format" in warnings[0]["event"]
 
 
+@pytest.mark.parametrize("delta_ms", [(7, 31, 67), (31,), (67,), (9, 11), (50, 9)])
+async def test_a_switch_to_pcm_in_the_middle_of_a_sample(
+    autojump_clock: Clock, question: bytes, delta_ms: tuple[int, ...]
+) -> None:
+    """Deltas of odd length, quiet at first: the bytes that were misread as G.711 may be odd in
+    number, and what follows is speech all the same."""
+    quiet = bytes(b"\x01\x00\x00\x00" * 1200)
+    options = SimulatorOptions(g711="ignored", odd_bytes=True, delta_ms=delta_ms)
+    script = Script([[Say(quiet + question, 8000, "speech")]])
+    async with place_call(SimulatedRealtime(script, options)) as call:
+        call.caller.start()
+        await call.caller.be_silent(7)
+    assert likeness(question, call.caller.audio()).correlation > 0.9
+
+
 async def test_a_wrong_rate_is_noticed_from_the_bill(
     autojump_clock: Clock, question: bytes, log: list[dict[str, Any]]
 ) -> None:
