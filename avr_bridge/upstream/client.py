@@ -109,10 +109,6 @@ class RealtimeConnection:
             self._events.extend(self._translator.read(await self._socket.get_message()))
         return self._events.popleft()
 
-    async def aclose(self) -> None:
-        """Close the socket now; whoever waits in `receive` gets `UpstreamClosed`."""
-        await self._socket.aclose()
-
     async def _write(self) -> None:
         """Send what is queued, until cancelled or until the connection is gone."""
         try:
