@@ -7,6 +7,10 @@ and is told when one has passed.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["Timers"]
 
@@ -34,10 +38,12 @@ class Timers[Name]:
         """The earliest deadline; infinity if there is none."""
         return min(self._deadlines.values(), default=math.inf)
 
-    def due(self, now_s: float) -> list[Name]:
-        """Take out every deadline that has passed, earliest first."""
-        passed = [name for name, at in self._deadlines.items() if at <= now_s]
-        passed.sort(key=self._deadlines.__getitem__)
-        for name in passed:
+    def due(self, now_s: float) -> Iterator[Name]:
+        """Take out the deadlines that have passed, earliest first and one at a time: what is
+        done about one may move or clear another that has passed as well."""
+        while self._deadlines:
+            name = min(self._deadlines, key=self._deadlines.__getitem__)
+            if self._deadlines[name] > now_s:
+                return
             del self._deadlines[name]
-        return passed
+            yield name
