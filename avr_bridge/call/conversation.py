@@ -7,6 +7,7 @@ caller or the pacer. A reader that waits stops answering pings and hears a barge
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -159,9 +160,11 @@ class _Talk:
     async def _step(self) -> None:
         event = None
         try:
-            with trio.move_on_at(self._machine.next_deadline_s) as self._waiting:
+            with trio.move_on_at(self._next_due_s()) as self._waiting:
                 event = await self._connection.receive()
             now_s = trio.current_time()
+            if now_s >= self._gap_due_s():
+                self._uplink.fill_gap()
             if event is not None:
                 self._do(self._machine.handle(event, now_s))
             if now_s >= self._machine.next_deadline_s:
@@ -177,13 +180,20 @@ class _Talk:
         except UpstreamClosed as closed:
             self._model_closed(closed)
         # The news may have set a deadline earlier than the one that is waited for now.
-        self._waiting.deadline = self._machine.next_deadline_s
+        self._waiting.deadline = self._next_due_s()
+
+    def _next_due_s(self) -> float:
+        return min(self._machine.next_deadline_s, self._gap_due_s())
+
+    def _gap_due_s(self) -> float:
+        """When the silence behind the caller's words has to be made up; infinity if none."""
+        return self._uplink.gap_due_s if self._machine.caller_speaks else math.inf
 
     def _key_pressed(self, digit: str) -> None:
         self._tell(self._machine.key_pressed(digit, trio.current_time()))
 
-    def _silenced(self, heard: list[Heard]) -> None:
-        self._tell(self._machine.silenced(heard, trio.current_time()))
+    def _silenced(self, items: frozenset[str] | None, heard: list[Heard]) -> None:
+        self._tell(self._machine.silenced(heard, trio.current_time(), items))
 
     def _item_heard(self, item_id: str) -> None:
         self._tell(self._machine.item_heard(item_id, trio.current_time()))
@@ -221,11 +231,11 @@ class _Talk:
                     self._check_rate(action)
                 case FinishItem(item_id=item_id):
                     self._finish(item_id)
-                case Interrupt():
+                case Interrupt(items=items):
                     if self._decoder:
                         self._decoder.reset()
                     self._misread_bytes = 0
-                    self._orders.give(SilenceNow(self._silenced))
+                    self._orders.give(SilenceNow(partial(self._silenced, items)))
                 case RunTool(call_id=call_id, name=name, arguments=arguments):
                     done = partial(self._tool_done, call_id)
                     self._line.give_job(ToolJob(name, arguments, done))
@@ -313,7 +323,7 @@ class _Talk:
         as_g711_ms, as_pcm_ms = fmt.ms(answer.audio_bytes), PCM16_24K.ms(answer.audio_bytes)
         if abs(as_pcm_ms - answer.billed_ms) < abs(as_g711_ms - answer.billed_ms):
             self._g711_trusted = True
-            self._orders.give(SilenceNow(self._silenced))  # what is left of it is noise
+            self._orders.give(SilenceNow(partial(self._silenced, None)))
             self._switch_to_pcm()
 
     def _switch_to_pcm(self) -> None:

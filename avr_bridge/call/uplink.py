@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avr_bridge.audio.format import PCM16_8K, AudioFormat
+import trio
+
+from avr_bridge.audio.format import FRAME_MS, PCM16_8K, AudioFormat
 from avr_bridge.audio.transcode import Encoder
 from avr_bridge.upstream.commands import AppendAudio
 
@@ -20,6 +22,9 @@ __all__ = ["Uplink"]
 KEPT_BEFORE_READY_MS = 10_000
 """What a caller says while the model is being connected: 160 kB at the most. A connection that
 takes longer has failed; of more sound the newest is kept."""
+
+GAP_S = 0.2
+"""The caller's side sends a frame every 20 ms; a pause longer than this is no jitter."""
 
 APPEND_MS = 1000
 """Kept sound is sent in pieces of this length, far below the API's limit of 15 MiB."""
@@ -35,9 +40,22 @@ class Uplink:
         self._encoder: Encoder | None = None
         self._format: AudioFormat | None = None
         self._lost_before_ready_bytes = 0
+        self._last_s = trio.current_time()
+
+    @property
+    def gap_due_s(self) -> float:
+        """When `fill_gap` has something to do if no sound comes until then."""
+        return self._last_s + GAP_S
+
+    def fill_gap(self) -> None:
+        """Silence for the time in which the caller's side sent nothing: without the silence
+        after it a turn never ends (phones that send none while nobody speaks, a muted line)."""
+        frames = round((trio.current_time() - self._last_s) * 1000) // FRAME_MS
+        self.push(bytes(PCM16_8K.frame_bytes * frames))
 
     def push(self, pcm: bytes) -> None:
         """Take sound of the caller: PCM16 LE mono, 8 kHz, whole samples."""
+        self._last_s = trio.current_time()
         if self._connection is not None and self._encoder is not None:
             self._connection.append_audio_nowait(self._encoder.encode(pcm))
             return

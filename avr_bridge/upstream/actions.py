@@ -76,7 +76,14 @@ class FinishItem:
 
 @attrs.frozen
 class Interrupt:
-    """The caller speaks: drop what is queued, silence what was sent ahead."""
+    """The caller speaks: drop what is queued, silence what was sent ahead.
+
+    Attributes:
+        items: Those of which the caller has still to hear something; to be handed back with
+            what was heard, because others may have begun by then.
+    """
+
+    items: frozenset[str] = frozenset()
 
 
 @attrs.frozen

@@ -95,18 +95,28 @@ class Answering:
         self._answer_bytes = 0
         self._failures = 0
         self._response_items: list[str] = []
+        self._sounded: set[str] = set()
+        self._marks_come_back = False
+        self._asked_again = False
         self._tools_running: set[str] = set()
         self._tools_want_answer = False
         self._turn_unanswered = False
         self._commands_made = 0
+        self._caller_speaks = False
 
-    def silenced(self, heard: list[Heard], now_s: float) -> list[Action]:
-        """Playback was stopped; this is what the caller had heard of each item."""
+    def silenced(
+        self, heard: list[Heard], now_s: float, items: frozenset[str] | None = None
+    ) -> list[Action]:
+        """Playback was stopped; this is what the caller had heard of each item.
+
+        Args:
+            items: What the `Interrupt` named; None: everything that is not heard yet.
+        """
         actions: list[Action] = []
         for position in heard:
             if position.whole and not self._answers.is_open(position.item_id):
                 self._transcripts.fate(position.item_id, Fate.HEARD)
-        for cut in self._answers.stopped(heard, self._from_model):
+        for cut in self._answers.stopped(heard, self._from_model, items):
             command: TruncateItem | DeleteItem
             if cut.audio_end_ms is None:
                 command = DeleteItem(cut.item_id, self._event_id())
@@ -120,7 +130,11 @@ class Answering:
         return actions + self._said()
 
     def _ask(self, now_s: float) -> list[Action]:
-        """An answer is wanted: now, or behind the running one."""
+        """An answer is wanted: now, or behind the running one; to a caller who speaks the server
+        answers by itself."""
+        if self._caller_speaks and self._may_be_interrupted():
+            self._turn_unanswered = True
+            return []
         return self._create_response(now_s) if self.gate.ask() else []
 
     def _create_response(self, now_s: float) -> list[Action]:
@@ -134,7 +148,7 @@ class Answering:
         if self.gate.state is Gate.FREE and not self._turn_unanswered:
             return []
         note = Note("no answer to a request for one", severe=True)
-        if self.gate.state is Gate.FREE or not self.gate.done():
+        if self.gate.state is Gate.FREE or not self.gate.give_up():
             self.gate.ask()
         return [note, *self._create_response(now_s)]
 
@@ -143,19 +157,28 @@ class Answering:
         if self.gate.state is not Gate.ACTIVE:
             return []
         actions: list[Action] = [Note("an answer got stuck", severe=True), *self._cancel()]
-        if not self.gate.done():
+        if not self.gate.give_up():
             self.gate.ask()
         return [*actions, *self._create_response(now_s)]
 
-    def _response_created(self, event: ResponseCreated) -> list[Action]:
+    def _response_created(self, event: ResponseCreated, now_s: float) -> list[Action]:
+        mark = event.response.mark
+        self._marks_come_back = self._marks_come_back or mark is not None
+        wanted = self.gate.state is Gate.REQUESTED
+        ours = mark is not None or (wanted and not self._marks_come_back)
         self._timers.clear(Timer.CREATED)
-        self._turn_unanswered = False
-        self.gate.created(event.response.id)
+        self.gate.created(event.response.id, ours=ours)
         self._answer_bytes = 0
-        if self._cancel_when_created:
-            self._cancel_when_created = False
-            return self._cancel()
-        return []
+        if not ours:
+            self._caller_speaks = False  # the server answers a turn when it is over
+        self._turn_unanswered = self._turn_unanswered and self._caller_speaks
+        cancel = self._cancel_when_created or (self._caller_speaks and self._may_be_interrupted())
+        self._cancel_when_created = False
+        return self._cancel() if cancel else []
+
+    def _may_be_interrupted(self) -> bool:
+        """Whether the caller's speech ends an answer."""
+        return True
 
     def _response_done(self, response: ResponseInfo, now_s: float) -> list[Action]:
         self._timers.clear(Timer.CREATED)
@@ -166,18 +189,39 @@ class Answering:
             self._failures = 0
         else:
             actions += self._response_failed(response.error or ErrorDetail())
-        if response.status == "completed":
-            actions += self._run_tools(response)
+        actions += self._run_tools(response)
         made = dict.fromkeys([*self._response_items, *response.item_ids])
+        if response.status == "cancelled":
+            actions += self._forget_unspoken()
         silent = Fate.HEARD if response.status in ("completed", "incomplete") else Fate.UNHEARD
         self._transcripts.response_over(made, self._answers.is_unheard, silent)
-        self._response_items.clear()
         actions += self._said()
+        ask_again = self._is_empty(response) and not self._asked_again
+        self._asked_again = ask_again
+        self._response_items.clear()
+        self._sounded.clear()
         self._answer_bytes = 0
         self._dead_response = None
+        if ask_again:
+            actions.append(Note("an answer without words or calls: asking again"))
+            self.gate.kept = True
         if self.gate.done():
             actions += self._create_response(now_s)
+        elif self.gate.state is Gate.REQUESTED:
+            self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
         return actions
+
+    def _is_empty(self, response: ResponseInfo) -> bool:
+        """Whether the model had nothing to say at all, which happens and is silence. A server
+        that leaves `output` out says nothing about it."""
+        return response.status == "completed" and response.output == [] and not self._sounded
+
+    def _forget_unspoken(self) -> list[Action]:
+        """Items of a cut answer that never came to sound: the caller knows nothing of them."""
+        unspoken = [item for item in self._response_items if item not in self._sounded]
+        for item_id in unspoken:
+            self._transcripts.fate(item_id, Fate.UNHEARD)
+        return [Send(DeleteItem(item_id, self._event_id())) for item_id in unspoken]
 
     def _response_failed(self, error: ErrorDetail) -> list[Action]:
         words = error.message or error.code or "no reason given"
@@ -204,6 +248,7 @@ class Answering:
             actions += self._finish_item(self._open_item)
         self._open_item = event.item_id
         if event.delta:
+            self._sounded.add(event.item_id)
             self._answers.received(event.item_id, event.content_index, len(event.delta))
             actions.append(Play(event.item_id, event.delta))
         return actions
@@ -222,7 +267,7 @@ class Answering:
 
     def _silence_answer(self) -> list[Action]:
         """Stop the answer for a reason that the server does not know of."""
-        actions: list[Action] = [Interrupt()]
+        actions: list[Action] = [Interrupt(self._answers.open_items)]
         if self.gate.state is Gate.ACTIVE:
             actions += self._cancel()
         self._cancel_when_created = self.gate.state is Gate.REQUESTED

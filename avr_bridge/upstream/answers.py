@@ -51,6 +51,11 @@ class Answers:
         """Whether the caller has still to hear something."""
         return bool(self._open)
 
+    @property
+    def open_items(self) -> frozenset[str]:
+        """The items that the caller has still to hear something of."""
+        return frozenset(self._open)
+
     def is_unheard(self, item_id: str) -> bool:
         """Whether the caller has still to hear something of this item."""
         return item_id in self._open
@@ -76,8 +81,14 @@ class Answers:
         """The caller has heard the item to its end."""
         self._open.pop(item_id, None)
 
-    def stopped(self, heard: list[Heard], fmt: AudioFormat) -> list[Cut]:
-        """Playback stopped at once: what the model must learn of each item, in order."""
+    def stopped(
+        self, heard: list[Heard], fmt: AudioFormat, items: frozenset[str] | None = None
+    ) -> list[Cut]:
+        """Playback stopped at once: what the model must learn of each item, in order.
+
+        Args:
+            items: Those that were to be stopped; others have begun since. None: all.
+        """
         cuts = []
         for position in heard:
             answer = self._open.pop(position.item_id, None)
@@ -88,7 +99,7 @@ class Answers:
             if end_ms is not None and end_ms < LEAST_TRUNCATED_MS:
                 end_ms = None
             cuts.append(Cut(position.item_id, answer.content_index, end_ms))
-        for item_id in list(self._open):
+        for item_id in [item for item in self._open if items is None or item in items]:
             answer = self._open.pop(item_id)
             cuts.append(Cut(item_id, answer.content_index, None))
         return cuts

@@ -45,7 +45,6 @@ class Closing(Answering):
         self.phase = Phase.OPENING
         self._talk = talk
         self._control = PendingControl()
-        self._caller_speaks = False
         self._idle_asked = False
 
     def tool_done(
@@ -66,10 +65,7 @@ class Closing(Answering):
         if self._control.waits:
             actions.append(Waiting(False))  # a goodbye follows, or silence
         # A goodbye that was spoken with the call of the tool needs no second one.
-        if self._caller_speaks:
-            # The server answers the caller, and knows the outputs by then.
-            self._turn_unanswered = True
-        elif self._tools_want_answer or not self._control.waits:
+        if self._tools_want_answer or not self._control.waits:
             actions += self._ask(now_s)
         return actions + self._all_quiet(now_s)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from avr_bridge.config import ModelConfig
 
 __all__ = [
+    "MARK",
     "AppendAudio",
     "CancelResponse",
     "Command",
@@ -105,19 +106,30 @@ Command = (
     | DeleteItem
 )
 
+MARK = "avr_bridge"
+"""Name of the metadata of our requests for an answer."""
+
 _encoder = msgspec.json.Encoder()
 
 
-def encode_command(command: Command) -> str:
-    """The text frame of a command, in GA."""
+def encode_command(command: Command, *, marked: bool = True) -> str:
+    """The text frame of a command, in GA.
+
+    Args:
+        marked: Requests for an answer carry `MARK` in their metadata, which comes back with the
+            response: it tells ours from the server's own.
+    """
     if type(command) is SpeakWords:
         command = CreateResponse(command.event_id, {"instructions": command.instructions})
+    if type(command) is CreateResponse and marked:
+        wish = (command.response or {}) | {"metadata": {MARK: command.event_id}}
+        command = CreateResponse(command.event_id, wish)
     return _encoder.encode(command).decode("ascii" if type(command) is AppendAudio else "utf-8")
 
 
 def plain_command(command: Command) -> dict[str, Any]:
-    """A command as plain values, in GA; audio is base64."""
-    plain: dict[str, Any] = msgspec.json.decode(encode_command(command))
+    """A command as plain values, in GA, without a mark; audio is base64."""
+    plain: dict[str, Any] = msgspec.json.decode(encode_command(command, marked=False))
     return plain
 
 

@@ -131,6 +131,11 @@ class Conversation(Closing):
 
     # -- what happens -----------------------------------------------------------------------
 
+    @property
+    def caller_speaks(self) -> bool:
+        """Whether the server hears the caller speak, and waits for the silence after it."""
+        return self._caller_speaks
+
     def handle(self, event: ServerEvent | Unknown, now_s: float) -> list[Action]:
         """Take one server event; return what is to be done, in order."""
         actions = self._handled(event, now_s)
@@ -170,7 +175,7 @@ class Conversation(Closing):
             case ResponseCreated():
                 self._timers.clear(Timer.IDLE)
                 self._welcome_due = ""
-                return self._response_created(event)
+                return self._response_created(event, now_s)
             case ResponseDone():
                 return self._response_over(event.response, now_s)
             case ErrorEvent():
@@ -203,9 +208,11 @@ class Conversation(Closing):
                     actions += self._caller_text(item_id, "")
         return actions
 
-    def silenced(self, heard: list[Heard], now_s: float) -> list[Action]:
+    def silenced(
+        self, heard: list[Heard], now_s: float, items: frozenset[str] | None = None
+    ) -> list[Action]:
         """Playback was stopped; this is what the caller had heard of each item."""
-        return super().silenced(heard, now_s) + self._welcome_over(now_s)
+        return super().silenced(heard, now_s, items) + self._welcome_over(now_s)
 
     def item_heard(self, item_id: str, now_s: float) -> list[Action]:
         """The caller has heard this item to its end."""
@@ -304,11 +311,15 @@ class Conversation(Closing):
         self._caller_speaks = True
         self._timers.clear(Timer.IDLE)
         self._idle_asked = False
-        if self._protected or not self._config.interruptible:
+        if not self._may_be_interrupted():
             return []
         actions = self._call_off()
+        interrupt = Interrupt(self._answers.open_items)
         self._kill_answer()
-        return [Interrupt(), *actions]
+        return [interrupt, *actions]
+
+    def _may_be_interrupted(self) -> bool:
+        return self._config.interruptible and not self._protected
 
     def _committed(self, event: Committed, now_s: float) -> list[Action]:
         self._caller_speaks = False

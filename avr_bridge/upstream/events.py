@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from avr_bridge.upstream.commands import MARK
+
 __all__ = [
     "AudioDelta",
     "AudioDone",
@@ -134,6 +136,7 @@ class ResponseInfo(msgspec.Struct, frozen=True):
     status_details: Any = None
     output: list[dict[str, Any]] | None = None
     usage: dict[str, Any] | None = None
+    metadata: Any = None
 
     @property
     def item_ids(self) -> list[str]:
@@ -142,13 +145,23 @@ class ResponseInfo(msgspec.Struct, frozen=True):
 
     @property
     def function_calls(self) -> list[tuple[str, str, str]]:
-        """Call id, name and arguments of each tool that is to run. Of a response that was cut
-        the items are incomplete, and never run."""
+        """Call id, name and arguments of each tool that is to run: none of a response that was
+        cut off, and of one that ran out of tokens those that are whole."""
+        if self.status not in ("completed", "incomplete"):
+            return []
+        whole = (
+            ("completed",) if self.status == "incomplete" else ("completed", "in_progress", None)
+        )
         return [
             (str(item.get("call_id")), str(item.get("name")), str(item.get("arguments") or ""))
             for item in self.output or []
-            if item.get("type") == "function_call" and item.get("status") != "incomplete"
+            if item.get("type") == "function_call" and item.get("status") in whole
         ]
+
+    @property
+    def mark(self) -> str | None:
+        """What our request was marked with; None if it is not ours, or the server echoes none."""
+        return self.metadata.get(MARK) if isinstance(self.metadata, dict) else None
 
     @property
     def billed_audio_ms(self) -> int:

@@ -54,7 +54,7 @@ async def test_speech_into_silence_interrupts_nothing(
     autojump_clock: Clock, question: bytes
 ) -> None:
     """Where nothing plays, avr-core gets no `interruption`: it would fire a webhook each time."""
-    script = Script([[], [Say(question, 8000, "answer")]])
+    script = Script([[], [], [Say(question, 8000, "answer")]])  # asked to greet, and once more
     async with place_call(SimulatedRealtime(script)) as call:
         call.caller.start()
         await call.caller.be_silent(1)

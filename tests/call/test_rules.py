@@ -262,7 +262,8 @@ async def test_keys_become_one_turn(
     """After the pause, at the terminator, at the longest length; each entry is one text item and
     one answer; the log never shows a digit."""
     settings = conducted(dtmf_most_digits=4)
-    answers = Script([[]], then=Silence())
+    word = [Say(question[:320], 8000, "yes")]
+    answers = Script([word] * 5, then=Silence())
     async with place_call(SimulatedRealtime(answers), settings) as call:
         call.caller.start()
         await call.caller.be_silent(1)

@@ -6,6 +6,7 @@ the test that holds each or the reason why it does not concern us.
 
 from __future__ import annotations
 
+import base64
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,23 @@ async def test_15_16_turns_are_the_servers_and_silence_is_sent(
     assert call.summary.dropped_ms == 0
 
 
+async def test_16_a_line_that_stops_in_silence(autojump_clock: Clock, question: bytes) -> None:
+    """A phone that sends nothing while nobody speaks: the silence is filled in, so the turn ends
+    and is answered; where nobody was speaking, nothing is filled in."""
+    async with place_call(SimulatedRealtime(Echo())) as call:
+        call.caller.start()
+        await trio.sleep(3)
+        assert session_of(call).received_of("input_audio_buffer.append") == []
+        await call.caller.say(question)
+        await trio.sleep(8)
+    assert call.summary is not None
+    assert call.summary.turns == 1
+    assert likeness(question, call.caller.audio()).correlation > 0.99
+    sent = session_of(call).received_of("input_audio_buffer.append")
+    sent_ms = sum(len(base64.b64decode(event["audio"])) for event in sent) / 8
+    assert sent_ms < len(question) / 16 + 1500
+
+
 async def test_17_generated_is_not_heard(autojump_clock: Clock, question: bytes) -> None:
     """`response.done` comes seconds before the last word: a hangup waits for the word."""
     bye: list[Step] = [Say(question, 8000, "bye"), CallTool("avr_hangup", "{}")]
@@ -265,6 +283,36 @@ class _SlowSocket:
         return message
 
 
+class _LateRequests(SimulatedRealtime):
+    """`response.create` is on its way for 600 ms; all else overtakes it."""
+
+    @asynccontextmanager
+    async def dial(
+        self, url: str, headers: Sequence[tuple[str, str]] = ()
+    ) -> AsyncGenerator[MessageSocket]:
+        async with trio.open_nursery() as nursery, super().dial(url, headers) as socket:
+            yield _LateSocket(socket, nursery)
+            nursery.cancel_scope.cancel()
+
+
+class _LateSocket:
+    def __init__(self, socket: MessageSocket, nursery: trio.Nursery) -> None:
+        self._socket = socket
+        self._nursery = nursery
+        self.get_message = socket.get_message
+        self.aclose = socket.aclose
+
+    async def send_message(self, message: bytes | str) -> None:
+        if "response.create" in str(message):
+            self._nursery.start_soon(self._send_late, message)
+        else:
+            await self._socket.send_message(message)
+
+    async def _send_late(self, message: bytes | str) -> None:
+        await trio.sleep(0.6)
+        await self._socket.send_message(message)
+
+
 async def test_22_a_key_before_the_answer_begins(autojump_clock: Clock, question: bytes) -> None:
     """A cancellation before `response.created` does nothing on the server: it is sent by id when
     the answer appears, so no orphan speaks; the keys are answered."""
@@ -281,6 +329,37 @@ async def test_22_a_key_before_the_answer_begins(autojump_clock: Clock, question
     assert cancelled["response_id"]
     assert len(call.caller.audio()) == pytest.approx(len(question), abs=640)
     assert "error" not in session_of(call).sent_types
+
+
+async def test_22_speech_before_the_answer_begins(autojump_clock: Clock, question: bytes) -> None:
+    """The caller speaks while our request is on its way: that answer would talk into their words.
+    It is cancelled when it appears, and what they said is answered."""
+    script = Script([[Say(question, 8000, "greeting")], [Say(question, 8000, "answer")]], Silence())
+    async with place_call(_LateRequests(script)) as call:
+        call.caller.start()
+        await call.caller.say(question)
+        await call.caller.be_silent(8)
+    kinds = session_of(call).sent_types
+    assert kinds.index("input_audio_buffer.speech_started") < kinds.index("response.created")
+    (cancelled,) = session_of(call).received_of("response.cancel")
+    assert cancelled["response_id"]
+    assert len(call.caller.audio()) == pytest.approx(len(question), abs=640)
+    assert [turn.requested for turn in script.turns] == [True, False]
+
+
+async def test_22_keys_while_the_caller_speaks(autojump_clock: Clock, question: bytes) -> None:
+    """Nothing is asked for: the server answers the turn, and knows of the keys by then."""
+    script = Script([[Say(question[:320], 8000, "yes")]] * 2, Silence())
+    async with place_call(SimulatedRealtime(script)) as call:
+        call.caller.start()
+        await call.caller.be_silent(2)
+        async with trio.open_nursery() as tasks:
+            tasks.start_soon(call.caller.say, question)
+            await session_of(call).wait_sent("input_audio_buffer.speech_started")
+            call.caller.send(DtmfDigit("#"))
+        await call.caller.be_silent(8)
+    assert [turn.requested for turn in script.turns] == [True, False]
+    assert script.turns[1].texts == ("[The caller pressed # on the keypad]",)
 
 
 async def test_23_a_request_waits_behind_the_running_answer(
@@ -429,15 +508,17 @@ async def test_38_the_prompt_stays_as_it_is(autojump_clock: Clock, question: byt
             await call.caller.say(question)
             await call.caller.be_silent(5)
     assert len(session_of(call).received_of("session.update")) == 1
-    assert all("response" not in e for e in session_of(call).received_of("response.create"))
+    for request in session_of(call).received_of("response.create"):
+        assert request["response"].keys() == {"metadata"}
 
 
 async def test_40_an_answer_without_sound(autojump_clock: Clock, question: bytes) -> None:
-    """It completes empty: the call is not stuck, and the next turn is answered."""
+    """It completes empty: the model is asked once more, and not without end."""
     script = Script([[], [Say(question, 8000, "here")]], Silence())
     async with place_call(SimulatedRealtime(script)) as call:
         call.caller.start()
-        await call.caller.be_silent(1)
+        await call.caller.be_silent(6)
+        assert likeness(question, call.caller.audio()).correlation > 0.99
         await call.caller.say(question)
         await call.caller.be_silent(6)
-    assert likeness(question, call.caller.audio()).correlation > 0.99
+    assert [turn.requested for turn in script.turns] == [True, True, False, True]

@@ -245,7 +245,7 @@ def test_no_request_is_lost_and_none_races(steps: list[str]) -> None:
         actions: list[Action] = []
         if step == "ask":
             actions = ask(machine)
-            outstanding = True
+            outstanding = not machine.caller_speaks  # else the server answers by itself
         elif step == "created":
             created(machine)
             outstanding = outstanding and machine.gate.kept
@@ -303,7 +303,8 @@ def test_late_deltas_of_an_interrupted_answer_are_dropped() -> None:
     machine = ready()
     created(machine, "R1")
     delta(machine, "A", "R1")
-    assert feed(machine, "input_audio_buffer.speech_started", item_id="U") == [Interrupt()]
+    stopped = [Interrupt(frozenset({"A"}))]
+    assert feed(machine, "input_audio_buffer.speech_started", item_id="U") == stopped
     assert delta(machine, "A", "R1") == []
     done(machine, "cancelled")
     created(machine, "R2")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from avr_bridge.upstream.gate import Gate, ResponseGate
 
-STEPS = ("ask", "created", "done", "lost_the_race")
+STEPS = ("ask", "created", "created_by_server", "done", "give_up", "lost_the_race")
 
 
 def at(state: Gate, *, kept: bool = False) -> ResponseGate:
@@ -25,8 +25,13 @@ def take(gate: ResponseGate, step: str) -> bool:
         case "created":
             gate.created("R")
             return False
+        case "created_by_server":
+            gate.created("S", ours=False)
+            return False
         case "done":
             return gate.done()
+        case "give_up":
+            return gate.give_up()
         case _:
             return gate.lost_the_race()
 
@@ -71,18 +76,56 @@ def test_the_running_answer_has_an_id_until_it_is_done() -> None:
     assert ids == [None, None, "R", None]
 
 
-def test_what_is_forgotten_is_not_sent() -> None:
-    """A kept request that is no longer wanted does not follow the answer."""
-    gate = at(Gate.ACTIVE, kept=True)
-    gate.forget()
+def test_a_response_that_is_not_ours_leaves_our_request_on_its_way() -> None:
+    """The server's own answer ends before ours begins: the gate stays shut, nothing is sent."""
+    gate = at(Gate.FREE)
+    assert gate.ask()
+    gate.created("theirs", ours=False)
     assert not gate.done()
+    states = [gate.state]
+    gate.created("ours")
+    assert not gate.done()
+    states.append(gate.state)
+    assert states == [Gate.REQUESTED, Gate.FREE]
+
+
+def test_our_request_was_refused_for_one_that_is_over() -> None:
+    """The refusal comes last of all: the request is made again at once."""
+    gate = at(Gate.FREE)
+    assert gate.ask()
+    gate.created("theirs", ours=False)
+    gate.done()
+    assert gate.lost_the_race()
+    gate.created("ours")
+    assert not gate.done()
+    assert gate.state is Gate.FREE
+
+
+def test_a_refusal_during_the_servers_own_answer_is_kept() -> None:
+    """It is made again once, when that answer is done."""
+    gate = at(Gate.FREE)
+    assert gate.ask()
+    gate.created("theirs", ours=False)
+    assert not gate.lost_the_race()
+    assert gate.done()
+    assert gate.state is Gate.REQUESTED
+    assert not gate.kept
+
+
+def test_a_request_that_is_given_up_is_on_its_way_no_longer() -> None:
+    """Nothing came of it in time: the gate is free for the next one."""
+    gate = at(Gate.FREE)
+    assert gate.ask()
+    gate.created("theirs", ours=False)
+    gate.done()
+    assert not gate.give_up()
     assert gate.state is Gate.FREE
 
 
 @given(st.lists(st.sampled_from(STEPS)))
 def test_a_request_is_sent_once_or_kept(steps: list[str]) -> None:
     """In any order: sending leaves the gate `REQUESTED`, nothing is sent out of `ACTIVE` but by
-    its `done`, and an ask that was not sent is kept."""
+    its `done` or the end of waiting, and an ask that was not sent is kept."""
     gate = ResponseGate()
     for step in steps:
         before = gate.state
@@ -90,6 +133,6 @@ def test_a_request_is_sent_once_or_kept(steps: list[str]) -> None:
         if sends:
             assert gate.state is Gate.REQUESTED
             assert not gate.kept
-            assert before is Gate.FREE or step == "done"
+            assert before is Gate.FREE or step in ("done", "give_up", "lost_the_race")
         elif step in ("ask", "lost_the_race"):
             assert gate.kept

@@ -42,6 +42,7 @@ from avr_bridge.upstream.actions import (
 from avr_bridge.upstream.answering import CREATED_LIMIT_S
 from avr_bridge.upstream.answers import LEAST_TRUNCATED_MS
 from avr_bridge.upstream.commands import (
+    MARK,
     CancelResponse,
     CreateItem,
     CreateResponse,
@@ -93,7 +94,8 @@ class Sounding:
 class Server:
     """The model's side. `wire` is what it has said and the bridge has not read yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, echoes: bool) -> None:
+        self.echoes = echoes
         self.wire: deque[dict[str, Any]] = deque()
         self.inbox: deque[Any] = deque()
         self.items: list[Item] = []
@@ -125,9 +127,11 @@ class Server:
 
     # -- responses
 
-    def respond(self) -> None:
+    def respond(self, mark: str | None = None) -> None:
         self.active = Response(self.new_id("R"))
-        self.emit("response.created", response={"id": self.active.id, "status": "in_progress"})
+        metadata = {MARK: mark} if mark and self.echoes else None
+        response = {"id": self.active.id, "status": "in_progress", "metadata": metadata}
+        self.emit("response.created", response=response)
 
     def speak(self) -> None:
         assert self.active
@@ -176,7 +180,7 @@ class Server:
         assert self.active
         self.close_item()
         response, self.active = self.active, None
-        if status == "completed":
+        if status in ("completed", "incomplete"):
             self.made_calls |= {o["call_id"] for o in response.output if "call_id" in o}
         self.emit(
             "response.done",
@@ -220,7 +224,7 @@ class Server:
                 if self.active:
                     self.refuse("conversation_already_has_active_response", event_id)
                 else:
-                    self.respond()
+                    self.respond(event_id)
             case CancelResponse(event_id=event_id, response_id=response_id):
                 if self.active and response_id in (None, self.active.id):
                     self.end("cancelled")
@@ -264,8 +268,9 @@ class ConversationOrders(RuleBasedStateMachine):
         welcome=st.sampled_from([None, "Welcome."]),
         idle_s=st.sampled_from([0.0, 6.0]),
         key_interrupts=st.booleans(),
+        echoes=st.booleans(),
     )
-    def start(self, welcome: str | None, idle_s: float, key_interrupts: bool) -> None:
+    def start(self, welcome: str | None, idle_s: float, key_interrupts: bool, echoes: bool) -> None:
         talk = TalkConfig(
             welcome_message=welcome,
             idle_s=idle_s,
@@ -273,7 +278,7 @@ class ConversationOrders(RuleBasedStateMachine):
         )
         self.talk = talk
         self.machine = Conversation(ModelConfig(), talk, "be kind")
-        self.server = Server()
+        self.server = Server(echoes=echoes)
         self.now_s = 0.0
         self.playing: list[Sounding] = []
         self.tools: list[str] = []
@@ -286,6 +291,8 @@ class ConversationOrders(RuleBasedStateMachine):
         self.told_active: str | None = None
         self.told_speaking = False
         self.outstanding = 0
+        self.knows_its_own = False
+        self.reports: deque[tuple[list[Heard], frozenset[str]]] = deque()
         self.dead: set[str] = set()
         self.control_until_s: float | None = None
         self.ended_by_bridge = False
@@ -313,9 +320,13 @@ class ConversationOrders(RuleBasedStateMachine):
         match event["type"]:
             case "response.created":
                 self.told_active = event["response"]["id"]
-                self.outstanding = 0
+                ours = bool(event["response"]["metadata"])
+                self.knows_its_own = self.knows_its_own or ours
+                if ours or not self.knows_its_own:
+                    self.outstanding = 0
             case "response.done":
                 self.told_active = None
+                self.asked_s = self.now_s  # a request of ours is waited for from now
             case "error" if "active_response" in event["error"]["code"]:
                 self.outstanding = 0
                 self.wanted = True
@@ -403,9 +414,17 @@ class ConversationOrders(RuleBasedStateMachine):
     def caller_presses(self, key: str) -> None:
         self.do(self.machine.key_pressed(key, self.now_s))
 
+    @precondition(lambda self: self.reports)
+    @rule()
+    def what_was_heard_is_reported(self) -> None:
+        """The pump reports late where the socket to the caller is slow, but in order."""
+        heard, items = self.reports.popleft()
+        self.do(self.machine.silenced(heard, self.now_s, items))
+
     @precondition(lambda self: self.playing)
     @rule(ms=st.sampled_from([30, 100, 500]))
     def caller_hears(self, ms: int) -> None:
+        self.report_all()
         while self.playing and ms > 0:
             first = self.playing[0]
             part = min(ms, first.got_ms - first.heard_ms)
@@ -419,6 +438,7 @@ class ConversationOrders(RuleBasedStateMachine):
 
     @rule(wait_s=st.sampled_from([0.5, 2.0, 5.0, 11.0]))
     def time_passes(self, wait_s: float) -> None:
+        self.report_all()
         if self.server.active:
             self.server.speak()  # an answer of which nothing comes is given up: not told here
         while self.server.wire or self.server.inbox:
@@ -431,7 +451,7 @@ class ConversationOrders(RuleBasedStateMachine):
             self.now_s = max(self.now_s, self.machine.next_deadline_s)
             passed_s = self.now_s - TRANSCRIPT_LIMIT_S
             self.late |= {i for i, at_s in self.committed_s.items() if at_s <= passed_s}
-            if self.now_s >= self.asked_s + CREATED_LIMIT_S:
+            if self.told_active is None and self.now_s >= self.asked_s + CREATED_LIMIT_S:
                 self.outstanding = 0  # it was lost
             self.do(self.machine.tick(self.now_s))
         self.now_s = until_s
@@ -451,7 +471,7 @@ class ConversationOrders(RuleBasedStateMachine):
                     for entry in self.playing:
                         entry.finished = entry.finished or entry.item_id == item_id
                     self.finish_heard()
-                case Interrupt():
+                case Interrupt(items=items):
                     if self.told_active:
                         self.dead.add(self.told_active)
                     heard = [
@@ -459,7 +479,7 @@ class ConversationOrders(RuleBasedStateMachine):
                         for e in self.playing
                     ]
                     self.playing.clear()
-                    self.do(self.machine.silenced(heard, self.now_s))
+                    self.reports.append((heard, items))
                 case RunTool(call_id=call_id):
                     assert call_id in self.expected_calls
                     assert call_id not in self.ran, "a call runs once"
@@ -471,6 +491,10 @@ class ConversationOrders(RuleBasedStateMachine):
                     self.say(text)
                 case GiveUp():
                     raise AssertionError("nothing here is hopeless")
+
+    def report_all(self) -> None:
+        while self.reports:
+            self.what_was_heard_is_reported()
 
     def sounding(self, item_id: str) -> Sounding:
         if not self.playing or self.playing[-1].item_id != item_id:
@@ -506,7 +530,8 @@ class ConversationOrders(RuleBasedStateMachine):
                 self.ended_by_bridge = True
                 self.control_until_s = self.now_s + self.talk.control_max_wait_s
             case CreateItem(item={"role": "user"}):
-                self.wanted = True
+                # To a caller who speaks the server answers by itself, keys included.
+                self.wanted = self.wanted or self.protected or not self.told_speaking
             case CreateItem(item={"type": "function_call_output", "call_id": call_id}):
                 assert call_id in self.ran
                 self.outputs.append(call_id)
@@ -557,7 +582,7 @@ class ConversationOrders(RuleBasedStateMachine):
         assert not self.machine.gate.kept
         assert not self.wanted, "each wish for an answer was asked for"
         assert sorted(self.outputs) == sorted(self.ran)
-        assert self.server.done_calls == set(self.ran)
+        assert self.server.done_calls == set(self.ran) == self.server.made_calls
         assert not self.playing
         self.lines_are_in_order()
 
@@ -575,6 +600,7 @@ class ConversationOrders(RuleBasedStateMachine):
                 self.a_tool_ends(index=0, control=False)
             while self.server.inbox:
                 self.server.take_command()
+            self.report_all()
             if self.playing:
                 self.caller_hears(ms=100_000)
             if self.server.wire or self.server.active or self.server.inbox or self.tools:

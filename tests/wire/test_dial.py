@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio_websocket
 
 from avr_bridge import ModelConfig, Secret
 from avr_bridge.audio.format import ULAW_8K
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
-from avr_bridge.testing import Close, Drop, Script, SimulatedRealtime, SimulatorOptions
+from avr_bridge.testing import Close, Drop, Emit, Script, SimulatedRealtime, SimulatorOptions
 from avr_bridge.upstream import client
-from avr_bridge.upstream.client import RealtimeConnection, dial_realtime, open_realtime
+from avr_bridge.upstream.client import (
+    MESSAGE_QUEUE,
+    RealtimeConnection,
+    dial_realtime,
+    open_realtime,
+)
 from avr_bridge.upstream.commands import AppendAudio, CreateResponse
-from avr_bridge.upstream.events import SessionCreated
+from avr_bridge.upstream.events import SessionCreated, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -205,3 +211,43 @@ async def test_a_model_that_does_not_read() -> None:
         assert connection.dropped_audio_bytes == 100 * 160 - 4000
         with pytest.raises(UpstreamClosed, match="does not read"):
             send_many(connection)
+
+
+async def test_trap_34_a_message_of_megabytes() -> None:
+    """trio-websocket closes with 1009 at 1 MiB by default; an item of some minutes has more."""
+    big = "x" * (3 * 1024 * 1024)
+    script = Script([[Emit({"type": "conversation.item.retrieved", "item": {"data": big}})]])
+    simulator = SimulatedRealtime(script)
+    async with trio.open_nursery() as nursery:
+        endpoint = await nursery.start(simulator.serve)
+        with trio.fail_after(LIMIT_S):
+            async with open_realtime(ModelConfig(api_key=Secret("k"), endpoint=endpoint)) as model:
+                model.send_nowait(CreateResponse("e"))
+                seen: list[str] = []
+                while "conversation.item.retrieved" not in seen:
+                    event = await model.receive()
+                    seen.append(event.type if isinstance(event, Unknown) else type(event).__name__)
+        nursery.cancel_scope.cancel()
+
+
+async def test_trap_34_pings_are_answered_while_messages_wait() -> None:
+    """Forty messages that the bridge has not taken off yet must not stop the answers to pings: a server
+    that gets none closes."""
+    answered = trio.Event()
+
+    async def ping_after_a_burst(request: trio_websocket.WebSocketRequest) -> None:
+        websocket = await request.accept()
+        for _ in range(40):
+            await websocket.send_message('{"type": "ping"}')
+        await websocket.ping()
+        answered.set()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(
+            partial(trio_websocket.serve_websocket, ping_after_a_burst, "127.0.0.1", 0, None)
+        )
+        with trio.fail_after(LIMIT_S):
+            async with dial_realtime(f"ws://127.0.0.1:{server.port}/v1", []):
+                await answered.wait()
+        nursery.cancel_scope.cancel()
