@@ -25,6 +25,7 @@ from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.telemetry import get_logger
 from avr_bridge.upstream.actions import (
+    Abandon,
     Act,
     Action,
     AnswerMeasured,
@@ -79,7 +80,7 @@ async def run_conversation(
     if settings.voice:
         model = _evolved(model, voice=settings.voice)
     talk = config.talk
-    if settings.welcome:
+    if settings.welcome and not talk.greeting_file:
         talk = _evolved(talk, welcome_message=settings.welcome)
     machine = Conversation(model, talk, settings.instructions, tools=_offered(line, settings, log))
     try:
@@ -147,6 +148,7 @@ class _Talk:
         if self._config.talk.max_call_s:
             self._machine.longest_call(self._stats.started_s + self._config.talk.max_call_s)
         self._line.keypad.connect(self._key_pressed)
+        self._line.greeting.connect(self._greeting_heard)
         with trio.move_on_after(SETUP_LIMIT_S) as limit:
             while self._machine.phase is not Phase.READY:
                 await self._step()
@@ -192,6 +194,9 @@ class _Talk:
     def _key_pressed(self, digit: str) -> None:
         self._tell(self._machine.key_pressed(digit, trio.current_time()))
 
+    def _greeting_heard(self) -> None:
+        self._tell(self._machine.greeting_over(trio.current_time()))
+
     def _silenced(self, items: frozenset[str] | None, heard: list[Heard]) -> None:
         self._tell(self._machine.silenced(heard, trio.current_time(), items))
 
@@ -213,6 +218,8 @@ class _Talk:
             self._ending.end(EndReason.BRIDGE_HUNG_UP, failure or "")
         elif failure is not None:
             self._tell(self._machine.control_failed(failure, trio.current_time()))
+        else:
+            self._tell(self._machine.control_done(trio.current_time()))
 
     def _model_closed(self, closed: UpstreamClosed) -> None:
         # OpenAI checks the key after the upgrade: close 3000 "invalid_request_error.<code>".
@@ -254,6 +261,8 @@ class _Talk:
                     self._formats_agreed(action)
                 case Note(event=event, fields=fields, severe=severe):
                     (self._log.warning if severe else self._log.debug)(event, **fields)
+                case Abandon(message=message):
+                    self._ending.end(EndReason.MODEL_CLOSED, message)
                 case GiveUp(message=message):
                     self._ending.end(EndReason.MODEL_REJECTED, message)
 

@@ -9,15 +9,13 @@ import attrs
 
 from avr_bridge.audio.wav import read_wav
 from avr_bridge.call.orders import FinishItemSound, PlaySound
+from avr_bridge.upstream.conversation import GREETING_ITEM
 
 if TYPE_CHECKING:
     from avr_bridge.call.line import CallLine
     from avr_bridge.config import TalkConfig
 
-__all__ = ["GREETING_ITEM", "play_recorded_greeting", "recorded_greeting", "without_greeting_file"]
-
-GREETING_ITEM = "recorded greeting"
-"""Names the recording in the playout; the model has no such item, so nothing of it is truncated."""
+__all__ = ["play_recorded_greeting", "recorded_greeting", "without_greeting_file"]
 
 
 @functools.lru_cache(maxsize=16)
@@ -44,8 +42,11 @@ def play_recorded_greeting(config: TalkConfig, line: CallLine, log: Any) -> bool
     except (OSError, ValueError) as error:
         log.warning("greeting file failed", error=str(error))
         return False
+    if not pcm:
+        log.warning("greeting file failed", error="it has no sound")
+        return False
     line.orders.give(PlaySound(pcm, GREETING_ITEM))
-    line.orders.give(FinishItemSound(GREETING_ITEM, lambda _item_id: None))
+    line.orders.give(FinishItemSound(GREETING_ITEM, lambda _item_id: line.greeting_heard()))
     return True
 
 

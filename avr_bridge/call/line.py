@@ -7,6 +7,7 @@ import trio
 
 from avr_bridge.call.ending import CallEnding, EndReason
 from avr_bridge.call.keypad import Keypad
+from avr_bridge.call.latch import Latch
 from avr_bridge.call.orders import Orders
 from avr_bridge.call.stats import CallStats
 from avr_bridge.call.toolwork import Job
@@ -27,6 +28,11 @@ class CallLine:
     stats: CallStats
     toolbox: Toolbox
     jobs: trio.MemorySendChannel[Job]
+    greeting: Latch = attrs.field(factory=Latch)
+
+    def greeting_heard(self) -> None:
+        """The recorded greeting was heard to its end."""
+        self.greeting.set()
 
     def give_job(self, job: Job) -> None:
         """Have a tool run, or the call hung up or transferred."""

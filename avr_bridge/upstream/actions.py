@@ -5,6 +5,7 @@ Values only.
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 import attrs
@@ -14,13 +15,16 @@ from avr_bridge.upstream.commands import Command
 from avr_bridge.upstream.control import Control
 
 __all__ = [
+    "Abandon",
     "Act",
     "Action",
+    "Alarm",
     "AnswerMeasured",
     "FinishItem",
     "FormatsAgreed",
     "GiveUp",
     "Interrupt",
+    "KeepTurn",
     "Note",
     "Play",
     "RunTool",
@@ -29,6 +33,7 @@ __all__ = [
     "Tell",
     "TurnEnded",
     "Waiting",
+    "Watchdog",
 ]
 
 
@@ -96,6 +101,34 @@ class RunTool:
 
 
 @attrs.frozen
+class KeepTurn:
+    """Keep the sound of the caller's turn (or, False, no longer): if the session is lost now,
+    it is the only thing that knows what they said."""
+
+    on: bool
+
+
+class Watchdog(enum.Enum):
+    """A wait that took too long. The value is the name in logs and metrics."""
+
+    SESSION_SETUP = "session_setup"
+    ANSWER_MISSING = "answer_missing"
+    ANSWER_STUCK = "answer_stuck"
+    NO_FIRST_AUDIO = "no_first_audio"
+    STALLED_AFTER_TOOL = "stalled_after_tool"
+    SPEECH_WITHOUT_END = "speech_without_end"
+    TOOL_STUCK = "tool_stuck"
+    PINGS_UNANSWERED = "pings_unanswered"
+
+
+@attrs.frozen
+class Alarm:
+    """A watchdog has barked: for the log and the count. What is done about it follows."""
+
+    watchdog: Watchdog
+
+
+@attrs.frozen
 class Waiting:
     """Tools run, or (False) no longer: the caller may hear a sound meanwhile."""
 
@@ -139,6 +172,13 @@ class Note:
 
 
 @attrs.frozen
+class Abandon:
+    """This session is of no use any more; a new one may be."""
+
+    message: str
+
+
+@attrs.frozen
 class GiveUp:
     """The session cannot serve this call; trying again with these settings cannot help."""
 
@@ -159,5 +199,8 @@ Action = (
     | Say
     | Tell
     | Note
+    | Abandon
+    | Alarm
+    | KeepTurn
     | GiveUp
 )

@@ -29,15 +29,23 @@ class _Answer:
     content_index: int
     received_bytes: int = 0
     complete: bool = False
+    disowned: bool = False
 
 
 @attrs.frozen
 class Cut:
-    """What to tell the model: forget what was said after `audio_end_ms`, or (None) the item."""
+    """What to tell the model: forget what was said after `audio_end_ms`, or (None) the item.
+
+    Attributes:
+        share: How much of the item was heard, 0 to 1.
+        disowned: It is an item of an earlier session; in this one there is no such sound.
+    """
 
     item_id: str
     content_index: int
     audio_end_ms: int | None
+    share: float = 0.0
+    disowned: bool = False
 
 
 class Answers:
@@ -77,6 +85,12 @@ class Answers:
         if item_id in self._open:
             self._open[item_id].complete = True
 
+    def disown(self) -> None:
+        """The session that made these items is gone: what is left of them is still to be heard,
+        but no server knows them any more."""
+        for answer in self._open.values():
+            answer.complete = answer.disowned = True
+
     def heard(self, item_id: str) -> None:
         """The caller has heard the item to its end."""
         self._open.pop(item_id, None)
@@ -98,8 +112,9 @@ class Answers:
             end_ms: int | None = min(position.heard_ms, received_ms)
             if end_ms is not None and end_ms < LEAST_TRUNCATED_MS:
                 end_ms = None
-            cuts.append(Cut(position.item_id, answer.content_index, end_ms))
+            share = (end_ms or 0) / max(received_ms, 1)
+            cuts.append(Cut(position.item_id, answer.content_index, end_ms, share, answer.disowned))
         for item_id in [item for item in self._open if items is None or item in items]:
             answer = self._open.pop(item_id)
-            cuts.append(Cut(item_id, answer.content_index, None))
+            cuts.append(Cut(item_id, answer.content_index, None, disowned=answer.disowned))
         return cuts

@@ -7,32 +7,25 @@ everything, is called off when the caller speaks again, and never waits longer t
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING
 
 from avr_bridge.upstream import wording
-from avr_bridge.upstream.actions import Act, Action, Send, Waiting
-from avr_bridge.upstream.answering import Answering, Timer
-from avr_bridge.upstream.commands import CreateItem, function_output
+from avr_bridge.upstream.actions import Act, Action
+from avr_bridge.upstream.answering import Timer
+from avr_bridge.upstream.commands import function_output
 from avr_bridge.upstream.control import Control, PendingControl
 from avr_bridge.upstream.gate import Gate
+from avr_bridge.upstream.resuming import Resuming
+from avr_bridge.upstream.setup import Phase
 
 if TYPE_CHECKING:
     from avr_bridge.audio.format import AudioFormat
     from avr_bridge.config import TalkConfig
 
-__all__ = ["Closing", "Phase"]
+__all__ = ["Closing"]
 
 
-class Phase(enum.Enum):
-    """How far the session has been set up."""
-
-    OPENING = "opening"
-    CONFIGURING = "configuring"
-    READY = "ready"
-
-
-class Closing(Answering):
+class Closing(Resuming):
     """State and rules of the call's end.
 
     Args:
@@ -42,36 +35,41 @@ class Closing(Answering):
 
     def __init__(self, from_model: AudioFormat, talk: TalkConfig) -> None:
         super().__init__(from_model)
-        self.phase = Phase.OPENING
         self._talk = talk
         self._control = PendingControl()
         self._idle_asked = False
+        self._recording_plays = bool(talk.greeting_file)
 
     def tool_done(
         self, call_id: str, output: str, control: Control | None, now_s: float
     ) -> list[Action]:
         """A tool has ended, well or not; `output` is what the model is told."""
-        if call_id not in self._tools_running:
+        finished = self._tools.done(call_id)
+        if finished is None:
             return []
-        self._tools_running.discard(call_id)
-        actions: list[Action] = [
-            Send(CreateItem(function_output(call_id, output), self._event_id()))
-        ]
-        if control is not None:
+        actions = self._add_item(function_output(call_id, output))
+        if control is not None and finished.spoken_over:
+            actions += self._tell_model(wording.called_off(control))
+        elif control is not None:
             self._control.put(control)
             self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
-        if self._tools_running:
+        if not finished.last:
             return actions
-        if self._control.waits:
-            actions.append(Waiting(False))  # a goodbye follows, or silence
+        if self._control.waits and not self._tools.running:
+            actions += self._sound_waiting(on=False)  # a goodbye follows, or silence
         # A goodbye that was spoken with the call of the tool needs no second one.
-        if self._tools_want_answer or not self._control.waits:
+        if finished.wants_answer or not self._control.waits:
+            self._asked_after_tool = True
             actions += self._ask(now_s)
         return actions + self._all_quiet(now_s)
 
     def control_failed(self, words: str, now_s: float) -> list[Action]:
         """A hangup or transfer did not work: the model is to tell the caller."""
-        return [self._tell_model(wording.control_failed(words)), *self._ask(now_s)]
+        return self._tell_model(wording.control_failed(words)) + self._ask(now_s)
+
+    def control_done(self, now_s: float) -> list[Action]:
+        """avr-ami has taken the wish; the caller is here until Asterisk has done it."""
+        return self._all_quiet(now_s)
 
     def longest_call(self, deadline_s: float) -> None:
         """When the call has to end."""
@@ -79,7 +77,8 @@ class Closing(Answering):
 
     def _all_quiet(self, now_s: float) -> list[Action]:
         """Nothing runs and everything was heard: what waited for that may happen."""
-        busy = self.gate.state is not Gate.FREE or self._tools_running or self._answers.unheard
+        busy = self.gate.state is not Gate.FREE or self._tools.running or self._answers.unheard
+        busy = busy or self._recording_plays
         if busy or self._caller_speaks or self.phase is not Phase.READY:
             return []
         if self._control.waits:
@@ -97,14 +96,19 @@ class Closing(Answering):
         if self._idle_asked:
             return self._end_by_bridge(wording.NOBODY_THERE, now_s, final=False)
         self._idle_asked = True
-        return [self._tell_model(wording.CHECK_IN), *self._ask(now_s)]
+        return self._tell_model(wording.CHECK_IN) + self._ask(now_s)
 
     def _end_by_bridge(self, words: str, now_s: float, *, final: bool) -> list[Action]:
         self._control.put(Control("hangup", by_bridge=True, final=final))
         self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
         if self.phase is not Phase.READY:
             return []
-        return [self._tell_model(words), *self._ask(now_s)]
+        # Behind a long answer the goodbye would not be heard in time.
+        cut = self._silence_answer() if final and self._is_answering() else []
+        return cut + self._tell_model(words) + self._ask(now_s)
+
+    def _is_answering(self) -> bool:
+        return self.gate.state is not Gate.FREE or self._answers.unheard
 
     def _call_off(self) -> list[Action]:
         """The caller speaks again: what waited for the goodbye is not done."""
@@ -112,4 +116,4 @@ class Closing(Answering):
         if called_off is None:
             return []
         self._timers.clear(Timer.CONTROL)
-        return [self._tell_model(wording.called_off(called_off))]
+        return self._tell_model(wording.called_off(called_off))

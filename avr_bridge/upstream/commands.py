@@ -28,6 +28,7 @@ __all__ = [
     "audio_format_object",
     "audio_formats_only",
     "encode_command",
+    "function_call",
     "function_output",
     "plain_command",
     "session_object",
@@ -120,7 +121,8 @@ def encode_command(command: Command, *, marked: bool = True) -> str:
             response: it tells ours from the server's own.
     """
     if type(command) is SpeakWords:
-        command = CreateResponse(command.event_id, {"instructions": command.instructions})
+        wish = {"instructions": command.instructions, "tool_choice": "none"}
+        command = CreateResponse(command.event_id, wish)
     if type(command) is CreateResponse and marked:
         wish = (command.response or {}) | {"metadata": {MARK: command.event_id}}
         command = CreateResponse(command.event_id, wish)
@@ -221,6 +223,12 @@ def function_output(call_id: str, output: str) -> dict[str, Any]:
     """The item that answers a function call; a call without one leaves the model waiting."""
     kind: Literal["function_call_output"] = "function_call_output"
     return {"type": kind, "call_id": call_id, "output": output}
+
+
+def function_call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """A call that the model made in a session that is gone; `arguments` is JSON text."""
+    kind: Literal["function_call"] = "function_call"
+    return {"type": kind, "call_id": call_id, "name": name, "arguments": arguments}
 
 
 def text_item(role: str, text: str) -> dict[str, Any]:

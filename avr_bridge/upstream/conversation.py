@@ -3,9 +3,7 @@
 Server events and what the call tells in, actions out; every method takes the present time in
 seconds, and `next_deadline_s` says when `tick` is due. Every rule about turns stands here:
 
-- **Phase**: a session is `OPENING` until `session.created`, `CONFIGURING` until the one complete
-  `session.update` is answered by `session.updated`, then `READY`. Audio sent before that would
-  be heard as 24 kHz PCM by a model with a default prompt, and would lock the voice.
+- **Set-up** (`setup.py`): one complete update; nothing is said or asked before it is in force.
 - **Gate** (`gate.py`): one response at a time; our requests wait behind the running one.
 - **Barge-in**: `speech_started` makes the running response dead. What was queued of it is to be
   dropped, deltas of it that are still in flight are ignored by id, and when the call reports
@@ -32,25 +30,21 @@ from avr_bridge.upstream.actions import (
     Action,
     FormatsAgreed,
     GiveUp,
-    Interrupt,
     Note,
     Say,
     Send,
     Tell,
-    TurnEnded,
+    Watchdog,
 )
 from avr_bridge.upstream.answering import CREATED_LIMIT_S, STUCK_LIMIT_S, Timer
-from avr_bridge.upstream.closing import Closing, Phase
+from avr_bridge.upstream.caller_turns import CallerTurns
 from avr_bridge.upstream.commands import (
-    CreateItem,
     SpeakWords,
     UpdateSession,
     audio_formats_only,
-    session_object,
     text_item,
     turn_detection_only,
 )
-from avr_bridge.upstream.digits import DigitCollector
 from avr_bridge.upstream.error_codes import Severity, severity_of
 from avr_bridge.upstream.events import (
     AudioDelta,
@@ -68,33 +62,35 @@ from avr_bridge.upstream.events import (
     SessionUpdated,
     SpeechStarted,
     SpeechStopped,
+    TranscriptDelta,
     TranscriptDone,
     Unknown,
 )
-from avr_bridge.upstream.formats import format_in, requested_format
+from avr_bridge.upstream.formats import requested_format
 from avr_bridge.upstream.gate import Gate
-from avr_bridge.upstream.transcripts import Fate
+from avr_bridge.upstream.setup import Phase, SessionSetup
+from avr_bridge.upstream.transcripts import CUT_MARK, Fate
 
 if TYPE_CHECKING:
     from avr_bridge.audio.playback import Heard
     from avr_bridge.config import ModelConfig, TalkConfig
     from avr_bridge.upstream.events import ResponseInfo
 
-__all__ = ["Conversation", "Phase"]
+__all__ = ["GREETING_ITEM", "Conversation", "Phase"]
+
+GREETING_ITEM = "recorded greeting"
+"""Names the recording in the playout; the model has no such item, so nothing of it is truncated."""
 
 UNANSWERED_S = 2.0
 """How long the server may take to answer, by itself, a turn that it could not answer before."""
-
-TRANSCRIPT_LIMIT_S = 4.0
-"""The caller's transcript usually takes under a second; the rest of the transcript waits no
-longer for it than this."""
 
 WELCOME_LIMIT_S = 30.0
 """A welcome that was not heard by then no longer keeps the caller from speaking."""
 
 
-class Conversation(Closing):
-    """One session with the model. Feed it what happens; carry out what it returns.
+class Conversation(CallerTurns):
+    """One conversation with the model, in one session after another. Feed it what happens; carry
+    out what it returns.
 
     Args:
         config: The model's settings.
@@ -114,15 +110,38 @@ class Conversation(Closing):
         super().__init__(requested_format(config), talk)
         self._config = config
         self._instructions = instructions
-        self._tools = tools or []
+        self._tool_entries = tools or []
         self._requested = requested_format(config)
         self._greeting_due = True
         self._protected = bool(talk.welcome_message) and not talk.greeting_file
-        terminator = "" if talk.dtmf_terminator == "none" else talk.dtmf_terminator
-        self._digits = DigitCollector(terminator, talk.dtmf_most_digits)
         self._welcome_due = ""
-        self._early_entries: list[str] = []
-        self._setup_event_id = ""
+        self._setup = self.new_setup()
+
+    def new_setup(self) -> SessionSetup:
+        """Another session for the same conversation."""
+        return SessionSetup(
+            self._config,
+            self._instructions,
+            self._requested,
+            tools=self._tool_entries,
+            interruptible=not self._protected,
+        )
+
+    @property
+    def expires_at_s(self) -> float | None:
+        """When the server ends this session, in unix seconds; None if it does not say."""
+        return self._setup.expires_at_s
+
+    @property
+    def rests(self) -> bool:
+        """Nothing is said, asked or waited for: a moment to change sessions unnoticed."""
+        busy = self.gate.state is not Gate.FREE or self._turn_unanswered or self._turn_kept
+        return not (busy or self._caller_speaks or self._tools.running or self._answers.unheard)
+
+    @property
+    def phase(self) -> Phase:
+        """How far the session has been set up."""
+        return self._setup.phase
 
     @property
     def next_deadline_s(self) -> float:
@@ -130,11 +149,6 @@ class Conversation(Closing):
         return self._timers.next_s
 
     # -- what happens -----------------------------------------------------------------------
-
-    @property
-    def caller_speaks(self) -> bool:
-        """Whether the server hears the caller speak, and waits for the silence after it."""
-        return self._caller_speaks
 
     def handle(self, event: ServerEvent | Unknown, now_s: float) -> list[Action]:
         """Take one server event; return what is to be done, in order."""
@@ -148,18 +162,17 @@ class Conversation(Closing):
     def _handled(self, event: ServerEvent | Unknown, now_s: float) -> list[Action]:
         match event:
             case AudioDelta():
-                return self._audio(event)
+                self._welcome_due = ""
+                played = self._audio(event)
+                return self._keep_turn(on=self._caller_speaks) + played if played else []
             case SessionCreated():
                 return self._created(event)
             case SessionUpdated():
                 return self._updated(event, now_s)
             case SpeechStarted():
-                return self._speech_started()
+                return self._speech_started(event, now_s)
             case SpeechStopped():
-                self._caller_speaks = False
-                if self._turn_unanswered and self.gate.state is Gate.FREE:
-                    self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
-                return [TurnEnded()]
+                return self._speech_stopped(now_s)
             case Committed():
                 return self._committed(event, now_s)
             case ItemAdded():
@@ -168,13 +181,15 @@ class Conversation(Closing):
                 return self._caller_text(event.item_id, event.transcript)
             case CallerTranscriptFailed():
                 return self._caller_text(event.item_id, "")
+            case TranscriptDelta(delta=words, item_id=item_id):
+                self._history.add_text(item_id, words)
+                return []
             case TranscriptDone():
                 return self._answer_text(event)
             case AudioDone():
                 return self._finish_item(event.item_id)
             case ResponseCreated():
                 self._timers.clear(Timer.IDLE)
-                self._welcome_due = ""
                 return self._response_created(event, now_s)
             case ResponseDone():
                 return self._response_over(event.response, now_s)
@@ -193,7 +208,9 @@ class Conversation(Closing):
                 case Timer.CREATED:
                     actions += self._answer_missing(now_s)
                 case Timer.STUCK:
-                    actions += self._answer_stuck(now_s)
+                    actions += self._answer_stuck(Watchdog.ANSWER_STUCK, now_s)
+                case Timer.FIRST_AUDIO:
+                    actions += self._answer_stuck(Watchdog.NO_FIRST_AUDIO, now_s)
                 case Timer.WELCOME:
                     actions += self._welcome_over(now_s)
                 case Timer.DIGITS:
@@ -202,6 +219,8 @@ class Conversation(Closing):
                     actions += self._act()
                 case Timer.IDLE:
                     actions += self._nobody_speaks(now_s)
+                case Timer.SPEECH:
+                    actions += self._speech_without_end(now_s)
                 case Timer.LONGEST_CALL:
                     actions += self._end_by_bridge(wording.TIME_IS_UP, now_s, final=True)
                 case str(item_id):
@@ -212,6 +231,12 @@ class Conversation(Closing):
         self, heard: list[Heard], now_s: float, items: frozenset[str] | None = None
     ) -> list[Action]:
         """Playback was stopped; this is what the caller had heard of each item."""
+        for position in heard:
+            if position.item_id == GREETING_ITEM:
+                return [
+                    *self.greeting_over(now_s, whole=position.whole),
+                    *super().silenced(heard, now_s, items),
+                ]
         return super().silenced(heard, now_s, items) + self._welcome_over(now_s)
 
     def item_heard(self, item_id: str, now_s: float) -> list[Action]:
@@ -220,18 +245,18 @@ class Conversation(Closing):
         self._transcripts.fate(item_id, Fate.HEARD)
         return self._said() + self._welcome_over(now_s) + self._all_quiet(now_s)
 
-    def key_pressed(self, digit: str, now_s: float) -> list[Action]:
-        """A key of the caller's keypad."""
+    def greeting_over(self, now_s: float, *, whole: bool = True) -> list[Action]:
+        """The recorded greeting was heard, or cut by the caller."""
+        if not self._recording_plays:
+            return []
+        self._recording_plays = False
         actions: list[Action] = []
-        self._timers.clear(Timer.IDLE)
-        self._idle_asked = False
-        if self._talk.dtmf_interrupts and self.phase is Phase.READY:
-            actions += self._silence_answer()
-        entry = self._digits.press(digit)
-        if entry is None:
-            self._timers.set(Timer.DIGITS, now_s + self._talk.dtmf_timeout_ms / 1000)
-            return actions
-        return actions + self._keys(entry, now_s)
+        text = self._talk.welcome_message
+        if text:
+            actions.append(Say("agent", text if whole else text + CUT_MARK))
+        if not whole:
+            actions += self._tell_model(wording.GREETING_CUT)
+        return actions + self._all_quiet(now_s)
 
     def fall_back_to_pcm(self) -> list[Action]:
         """The model ignores G.711 although it agreed to it: ask for PCM in both directions."""
@@ -241,45 +266,50 @@ class Conversation(Closing):
     # -- session ----------------------------------------------------------------------------
 
     def _created(self, event: SessionCreated) -> list[Action]:
-        if self.phase is not Phase.OPENING:
-            return []
-        self.phase = Phase.CONFIGURING
-        self._setup_event_id = self._event_id()
-        session = session_object(
-            self._config,
-            self._instructions,
-            self._requested,
-            tools=self._tools,
-            interruptible=not self._protected,
-        )
-        return [Send(UpdateSession(session, self._setup_event_id))]
+        command = self._setup.created(event, self._event_id())
+        return [Send(command)] if command else []
 
     def _updated(self, event: SessionUpdated, now_s: float) -> list[Action]:
         if self.phase is Phase.OPENING:
             return []
-        to_model = format_in(event.session, "input", self._requested)
-        from_model = format_in(event.session, "output", self._requested)
-        if to_model is None or from_model is None:
+        in_force_before = self.phase is Phase.READY  # of a partial update, or of nobody's
+        agreed = self._setup.updated(event)
+        if agreed is None:
             return [GiveUp("the model asks for an audio format that the bridge does not speak")]
-        as_requested = to_model == from_model == self._requested
         if self._from_model is self._requested:
-            self._from_model = from_model
-        self.phase = Phase.READY
-        actions: list[Action] = [FormatsAgreed(to_model, from_model, as_requested)]
-        if self._greeting_due:
-            self._greeting_due = False
-            actions += self._greet(now_s)
-            for entry in self._early_entries:
-                actions += self._keys(entry, now_s)
+            self._from_model = agreed.from_model
+        actions: list[Action] = [
+            FormatsAgreed(agreed.to_model, agreed.from_model, agreed.as_requested)
+        ]
+        if in_force_before:
+            return actions
+        if not self._protected and not self._setup.interruptible:
+            actions += self._send(self._interruptible_session())  # the welcome was heard meanwhile
+        if not self._greeting_due:
+            return self._replayed() + actions + self._take_up(now_s) + self._early_keys(now_s)
+        self._greeting_due = False
+        return actions + self._greet(now_s) + self._early_keys(now_s)
+
+    def session_lost(self, now_s: float) -> list[Action]:
+        """The session is gone or given up. Feed the events of another one from now on."""
+        if self.phase is not Phase.READY:
+            self._setup = self.new_setup()
+            return []
+        actions = self._lose_session()
+        if self._turn_kept and self._turn_item:
+            self._history.forget(self._turn_item)  # its sound goes over instead
+        self._setup = self.new_setup()
+        if self._answer_due or self._tools.running:
+            actions += self._sound_waiting(on=True)
         return actions
 
     def _greet(self, now_s: float) -> list[Action]:
         text = self._talk.welcome_message
         if self._talk.greeting_file:
+            told = text_item("system", wording.GREETING_PLAYED)
             if text:
-                said = text_item("assistant", text)
-                return [Say("agent", text), Send(CreateItem(said, self._event_id()))]
-            return [self._tell_model(wording.GREETING_PLAYED)]
+                told = text_item("assistant", text)
+            return self._add_item(told) + self._all_quiet(now_s)
         if not text:
             return self._ask(now_s)
         self._timers.set(Timer.WELCOME, now_s + WELCOME_LIMIT_S)
@@ -299,69 +329,37 @@ class Conversation(Closing):
             return []
         self._protected = False
         self._timers.clear(Timer.WELCOME)
-        partial = turn_detection_only(self._config)
-        actions: list[Action] = [Send(UpdateSession(partial, self._event_id()))]
+        actions = self._send(self._interruptible_session())
         if self._turn_unanswered:
             actions += self._ask(now_s)
         return actions
 
-    # -- the caller's turns -----------------------------------------------------------------
-
-    def _speech_started(self) -> list[Action]:
-        self._caller_speaks = True
-        self._timers.clear(Timer.IDLE)
-        self._idle_asked = False
-        if not self._may_be_interrupted():
-            return []
-        actions = self._call_off()
-        interrupt = Interrupt(self._answers.open_items)
-        self._kill_answer()
-        return [interrupt, *actions]
-
     def _may_be_interrupted(self) -> bool:
         return self._config.interruptible and not self._protected
-
-    def _committed(self, event: Committed, now_s: float) -> list[Action]:
-        self._caller_speaks = False
-        self._turn_unanswered = True
-        if self.gate.state is Gate.FREE:
-            self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
-        if event.item_id:
-            self._transcripts.expect(event.item_id, event.previous_item_id)
-            self._timers.set(event.item_id, now_s + TRANSCRIPT_LIMIT_S)
-        return []
-
-    def _caller_text(self, item_id: str | None, text: str) -> list[Action]:
-        if item_id is None:  # a server that does not say whose text it is
-            return [Say("user", text)] if text else []
-        self._timers.clear(item_id)
-        self._transcripts.user_text(item_id, text)
-        return self._said()
-
-    def _keys(self, entry: str, now_s: float) -> list[Action]:
-        self._timers.clear(Timer.DIGITS)
-        if not entry:
-            return []
-        if self.phase is not Phase.READY:
-            self._early_entries.append(entry)
-            return []
-        item = text_item("user", wording.keys_pressed(entry))
-        return [Send(CreateItem(item, self._event_id())), *self._ask(now_s)]
 
     def _response_over(self, response: ResponseInfo, now_s: float) -> list[Action]:
         actions = self._response_done(response, now_s)
         if self._turn_unanswered and self.gate.state is Gate.FREE and not self._caller_speaks:
             # Taken while an answer ran that it may not interrupt, or its answer failed.
             self._timers.set(Timer.CREATED, now_s + UNANSWERED_S)
-        if self._protected and not self._answers.unheard:
+        if response.status != "failed":
+            self._welcome_due = ""
+        if response.status in ("completed", "incomplete"):
+            actions += self._keep_turn(on=self._caller_speaks)
+        if self.gate.state is Gate.FREE and not self._tools.running:
+            actions += self._sound_waiting(on=False)
+        if self._protected and not self._answers.unheard and not self._welcome_due:
             actions += self._welcome_over(now_s)  # a welcome without sound
         return actions + self._all_quiet(now_s)
+
+    def _interruptible_session(self) -> UpdateSession:
+        return UpdateSession(turn_detection_only(self._config), self._event_id())
 
     # -- errors -----------------------------------------------------------------------------
 
     def _error(self, error: ErrorDetail, now_s: float) -> list[Action]:
         words = error.message or error.code or "no reason given"
-        if self._refuses_setup(error):
+        if self._setup.is_refused_by(error):
             return [GiveUp(f"the model refuses the session: {words}")]
         if error.code == "conversation_already_has_active_response":
             return self._create_response(now_s) if self.gate.lost_the_race() else []
@@ -373,11 +371,3 @@ class Conversation(Closing):
                 return [Note("error from the model", fields, severe=True), Tell(words)]
             case Severity.FATAL:
                 return [GiveUp(f"the model refuses the call: {words}")]
-
-    def _refuses_setup(self, error: ErrorDetail) -> bool:
-        """Whether this answers our `session.update`; some rejections do not echo its id."""
-        if self.phase is not Phase.CONFIGURING:
-            return False
-        if error.event_id:
-            return error.event_id == self._setup_event_id
-        return error.type == "invalid_request_error"

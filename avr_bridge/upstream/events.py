@@ -29,6 +29,7 @@ __all__ = [
     "SessionUpdated",
     "SpeechStarted",
     "SpeechStopped",
+    "TranscriptDelta",
     "TranscriptDone",
     "Unknown",
     "decode_event",
@@ -214,6 +215,13 @@ class AudioDone(msgspec.Struct, frozen=True, tag="response.output_audio.done"):
     content_index: int = 0
 
 
+class TranscriptDelta(msgspec.Struct, frozen=True, tag="response.output_audio_transcript.delta"):
+    """More words of an answer; they lead its sound."""
+
+    delta: str
+    item_id: str
+
+
 class TranscriptDone(msgspec.Struct, frozen=True, tag="response.output_audio_transcript.done"):
     """What the answer says, as text."""
 
@@ -243,6 +251,7 @@ ServerEvent = (
     | ResponseDone
     | AudioDelta
     | AudioDone
+    | TranscriptDelta
     | TranscriptDone
 )
 

@@ -71,6 +71,10 @@ class ResponseGate:
         self._on_its_way = False
         return self.ask() if self.kept else False
 
+    def forget(self) -> None:
+        """What was kept is no longer wanted."""
+        self.kept = False
+
     def lost_the_race(self) -> bool:
         """Our request met another answer; that one may be done already."""
         if self.state is Gate.FREE or (self.state is Gate.REQUESTED and self._on_its_way):

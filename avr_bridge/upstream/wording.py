@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from avr_bridge.upstream.control import Control
 
 __all__ = [
+    "ANSWER_TORN",
     "CHECK_IN",
+    "GREETING_CUT",
     "GREETING_PLAYED",
     "NOBODY_THERE",
     "TIME_IS_UP",
     "called_off",
     "control_failed",
+    "heard_only",
     "keys_pressed",
     "welcome",
 ]
@@ -24,8 +27,13 @@ __all__ = [
 GREETING_PLAYED = (
     "A recorded greeting was just played to the caller. Do not greet again; wait for the caller."
 )
+GREETING_CUT = "The caller interrupted the recorded greeting and did not hear all of it."
 CHECK_IN = "The caller has been silent for a while. Ask once, briefly, whether they are there."
 NOBODY_THERE = "The caller is still silent. Say goodbye in one short sentence; the call then ends."
+ANSWER_TORN = (
+    "The line to you was interrupted in the middle of your last answer. Go on with it where it "
+    "stops, without repeating what you said and without greeting."
+)
 TIME_IS_UP = (
     "The longest time for a call is reached. Say so and say goodbye in one short sentence; "
     "the call then ends."
@@ -44,6 +52,13 @@ def welcome(instructions: str, text: str) -> str:
 def keys_pressed(digits: str) -> str:
     """One entry on the keypad, as a turn of the caller."""
     return f"[The caller pressed {' '.join(digits)} on the keypad]"
+
+
+def heard_only(text: str) -> str:
+    """An answer of an earlier session was interrupted after the session had gone."""
+    if not text:
+        return "The caller interrupted your last answer before hearing any of it."
+    return f"The caller interrupted your last answer. They heard only this of it: {text}"
 
 
 def called_off(control: Control) -> str:

@@ -356,6 +356,7 @@ async def test_22_keys_while_the_caller_speaks(autojump_clock: Clock, question: 
         async with trio.open_nursery() as tasks:
             tasks.start_soon(call.caller.say, question)
             await session_of(call).wait_sent("input_audio_buffer.speech_started")
+            await trio.testing.wait_all_tasks_blocked()
             call.caller.send(DtmfDigit("#"))
         await call.caller.be_silent(8)
     assert [turn.requested for turn in script.turns] == [True, False]

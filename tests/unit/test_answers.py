@@ -32,7 +32,8 @@ def test_one_item(
     answers.received("A", 2, fmt.bytes_of_ms(1000))
     if complete:
         answers.complete("A")
-    assert answers.stopped([Heard("A", heard_ms, whole)], fmt) == [Cut("A", 2, end_ms)]
+    share = (end_ms or 0) / 1000
+    assert answers.stopped([Heard("A", heard_ms, whole)], fmt) == [Cut("A", 2, end_ms, share)]
     assert not answers.unheard
 
 
@@ -54,7 +55,18 @@ def test_items_that_the_caller_never_came_to_are_deleted() -> None:
     for item_id in ("A", "B", "C"):
         answers.received(item_id, 0, 8000)
     told = answers.stopped([Heard("recorded greeting", 5, False), Heard("A", 60, False)], ULAW_8K)
-    assert told == [Cut("A", 0, 60), Cut("B", 0, None), Cut("C", 0, None)]
+    assert told == [Cut("A", 0, 60, 0.06), Cut("B", 0, None), Cut("C", 0, None)]
+
+
+def test_items_of_a_session_that_is_gone() -> None:
+    """They are still heard, and nothing more of them comes; the new session has no such sound."""
+    answers = Answers()
+    answers.received("A", 0, 8000)
+    answers.disown()
+    answers.received("B", 0, 8000)
+    assert not answers.is_open("A")
+    told = answers.stopped([Heard("A", 500, False)], ULAW_8K)
+    assert told == [Cut("A", 0, 500, 0.5, disowned=True), Cut("B", 0, None)]
 
 
 def test_completing_what_is_unknown_does_nothing() -> None:

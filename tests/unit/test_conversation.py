@@ -20,6 +20,7 @@ from avr_bridge.upstream.actions import (
     FormatsAgreed,
     GiveUp,
     Interrupt,
+    KeepTurn,
     Note,
     Play,
     RunTool,
@@ -29,6 +30,7 @@ from avr_bridge.upstream.actions import (
     TurnEnded,
     Waiting,
 )
+from avr_bridge.upstream.caller_turns import SPEECH_LIMIT_S
 from avr_bridge.upstream.commands import CreateItem, CreateResponse, UpdateSession
 from avr_bridge.upstream.control import Control
 from avr_bridge.upstream.conversation import Conversation, Phase
@@ -303,12 +305,13 @@ def test_late_deltas_of_an_interrupted_answer_are_dropped() -> None:
     machine = ready()
     created(machine, "R1")
     delta(machine, "A", "R1")
-    stopped = [Interrupt(frozenset({"A"}))]
+    stopped = [Interrupt(frozenset({"A"})), KeepTurn(True)]
     assert feed(machine, "input_audio_buffer.speech_started", item_id="U") == stopped
     assert delta(machine, "A", "R1") == []
     done(machine, "cancelled")
     created(machine, "R2")
-    assert delta(machine, "B", "R2") == [Play("B", b"\x7f\x7f\x7f\x7f")]
+    feed(machine, "input_audio_buffer.committed", item_id="U")
+    assert delta(machine, "B", "R2") == [KeepTurn(False), Play("B", b"\x7f\x7f\x7f\x7f")]
 
 
 def test_turns_and_transcripts() -> None:
@@ -372,8 +375,9 @@ def test_call_control_is_called_off_by_speech() -> None:
     actions = feed(machine, "input_audio_buffer.speech_started")
     items = [a.command for a in actions if isinstance(a, Send)]
     assert any(isinstance(item, CreateItem) and item.item["role"] == "system" for item in items)
-    assert machine.next_deadline_s == math.inf
+    assert machine.next_deadline_s == SPEECH_LIMIT_S
     feed(machine, "input_audio_buffer.speech_stopped")
+    assert machine.next_deadline_s == math.inf
     assert not any(isinstance(action, Act) for action in machine.item_heard("A", 3.0))
 
 

@@ -29,11 +29,13 @@ from avr_bridge import ModelConfig, TalkConfig
 from avr_bridge.audio.playback import Heard
 from avr_bridge.upstream import wording
 from avr_bridge.upstream.actions import (
+    Abandon,
     Act,
     Action,
     FinishItem,
     GiveUp,
     Interrupt,
+    KeepTurn,
     Play,
     RunTool,
     Say,
@@ -41,6 +43,7 @@ from avr_bridge.upstream.actions import (
 )
 from avr_bridge.upstream.answering import CREATED_LIMIT_S
 from avr_bridge.upstream.answers import LEAST_TRUNCATED_MS
+from avr_bridge.upstream.caller_turns import TRANSCRIPT_LIMIT_S
 from avr_bridge.upstream.commands import (
     MARK,
     CancelResponse,
@@ -52,7 +55,7 @@ from avr_bridge.upstream.commands import (
     UpdateSession,
 )
 from avr_bridge.upstream.control import Control
-from avr_bridge.upstream.conversation import TRANSCRIPT_LIMIT_S, Conversation, Phase
+from avr_bridge.upstream.conversation import Conversation, Phase
 from avr_bridge.upstream.events import decode_event
 from avr_bridge.upstream.gate import Gate
 
@@ -94,7 +97,7 @@ class Sounding:
 class Server:
     """The model's side. `wire` is what it has said and the bridge has not read yet."""
 
-    def __init__(self, *, echoes: bool) -> None:
+    def __init__(self, *, echoes: bool, first_id: int = 0) -> None:
         self.echoes = echoes
         self.wire: deque[dict[str, Any]] = deque()
         self.inbox: deque[Any] = deque()
@@ -105,11 +108,11 @@ class Server:
         self.untranscribed: list[Item] = []
         self.made_calls: set[str] = set()
         self.done_calls: set[str] = set()
-        self._ids = 0
+        self.ids = first_id
 
     def new_id(self, kind: str) -> str:
-        self._ids += 1
-        return f"{kind}{self._ids}"
+        self.ids += 1
+        return f"{kind}{self.ids}"
 
     def emit(self, type: str, **fields: Any) -> None:
         self.wire.append({"type": type, **fields})
@@ -244,7 +247,10 @@ class Server:
                 self.items.remove(item)
                 self.emit("conversation.item.deleted", item_id=item_id)
             case CreateItem(item=body):
-                if body["type"] == "function_call_output":
+                if body["type"] == "function_call":
+                    self.made_calls.add(body["call_id"])
+                    self.add(Item(self.new_id("F"), role=""), "function_call")
+                elif body["type"] == "function_call_output":
                     assert body["call_id"] in self.made_calls, "outputs answer finished calls"
                     assert body["call_id"] not in self.done_calls, "each call has one output"
                     self.done_calls.add(body["call_id"])
@@ -303,9 +309,12 @@ class ConversationOrders(RuleBasedStateMachine):
         self.greetings = 0
         self.late: set[str] = set()
         self.committed_s: dict[str, float] = {}
+        self.turn_kept = self.replaying = False
+        self.spoken_over: set[str] = set()
+        self.past_items: list[Item] = []
+        self.lost = 0
         self.server.emit("session.created", session={"type": "realtime"})
         self.read()
-        self.protected = welcome is not None  # the first update sets it up
         self.server.take_command()
         self.read()
         assert self.greetings == 1
@@ -326,25 +335,57 @@ class ConversationOrders(RuleBasedStateMachine):
                     self.outstanding = 0
             case "response.done":
                 self.told_active = None
+                self.wanted = self.wanted and (self.protected or not self.told_speaking)
                 self.asked_s = self.now_s  # a request of ours is waited for from now
             case "error" if "active_response" in event["error"]["code"]:
                 self.outstanding = 0
                 self.wanted = True
             case "input_audio_buffer.speech_started":
                 self.told_speaking = True
-                if not self.protected and not self.ended_by_bridge:
-                    self.control_until_s = None
+                self.wanted = self.wanted and self.protected  # the server answers what was said
+                self.caller_is_heard()
             case "input_audio_buffer.speech_stopped":
                 self.told_speaking = False
             case "input_audio_buffer.committed":
                 self.committed_s[event["item_id"]] = self.now_s
             case "response.output_audio.delta":
                 self.response_of[event["item_id"]] = event["response_id"]
-        greeting = event["type"] == "session.updated"
+        was_ready = self.machine.phase is Phase.READY
+        self.replaying = not was_ready
+        greeting = event["type"] == "session.updated" and not self.lost
         if event["type"] == "response.done":
             output = event["response"]["output"]
             self.expected_calls = {item["call_id"] for item in output if "call_id" in item}
         self.do(self.machine.handle(decode_event(json.dumps(event)), self.now_s), greeting=greeting)
+        if not was_ready and self.machine.phase is Phase.READY and self.turn_kept:
+            while self.server.inbox:
+                self.server.take_command()
+            self.replaying = False
+            self.server.hear_speech()  # the sound of the turn is sent anew
+            self.server.hear_silence()
+
+    @precondition(lambda self: self.machine.phase is Phase.READY)
+    @rule()
+    def session_is_lost(self) -> None:
+        """The connection breaks; the next one is a server that knows nothing."""
+        self.lost += 1
+        self.past_items += self.server.items
+        self.server = Server(echoes=self.server.echoes, first_id=self.server.ids)
+        owed = self.outstanding or (self.told_active and self.told_active not in self.dead)
+        self.wanted = bool(self.wanted or owed) and not self.turn_kept
+        self.told_active = None
+        self.told_speaking = self.knows_its_own = False
+        self.outstanding = 0
+        self.outputs.clear()
+        self.do(self.machine.session_lost(self.now_s))
+        self.server.interruptible = not self.protected
+        self.server.emit("session.created", session={"type": "realtime"})
+
+    def caller_is_heard(self) -> None:
+        """By voice or by key: no hangup that was asked for before is wanted any more."""
+        self.spoken_over |= set(self.tools)
+        if not self.ended_by_bridge:
+            self.control_until_s = None
 
     @precondition(lambda self: self.server.inbox)
     @rule()
@@ -360,7 +401,7 @@ class ConversationOrders(RuleBasedStateMachine):
     def a_request_is_lost(self) -> None:
         self.server.inbox.popleft()
 
-    @precondition(lambda self: self.server.speaking is None)
+    @precondition(lambda self: self.server.speaking is None and self.machine.phase is Phase.READY)
     @rule()
     def caller_speaks(self) -> None:
         self.server.hear_speech()
@@ -401,17 +442,18 @@ class ConversationOrders(RuleBasedStateMachine):
     def a_tool_ends(self, index: int, control: bool) -> None:
         call_id = self.tools.pop(index % len(self.tools))
         asked = Control("hangup") if control else None
-        if control:
+        if control and call_id not in self.spoken_over:
             self.control_until_s = self.now_s + self.talk.control_max_wait_s
         # To a caller who speaks the server answers by itself, and knows the outputs by then.
         ours = not self.told_speaking and self.control_until_s is None
         self.wanted = self.wanted or (not self.tools and ours)
         self.do(self.machine.tool_done(call_id, "done", asked, self.now_s))
-        assert self.outputs.count(call_id) == 1
+        assert self.outputs.count(call_id) == (self.machine.phase is Phase.READY)
         assert self.machine.tool_done(call_id, "again", None, self.now_s) == []
 
     @rule(key=st.sampled_from("12#"))
     def caller_presses(self, key: str) -> None:
+        self.caller_is_heard()
         self.do(self.machine.key_pressed(key, self.now_s))
 
     @precondition(lambda self: self.reports)
@@ -480,6 +522,11 @@ class ConversationOrders(RuleBasedStateMachine):
                     ]
                     self.playing.clear()
                     self.reports.append((heard, items))
+                case KeepTurn(on=on):
+                    self.turn_kept = on
+                case Abandon():
+                    self.session_is_lost()
+                    return
                 case RunTool(call_id=call_id):
                     assert call_id in self.expected_calls
                     assert call_id not in self.ran, "a call runs once"
@@ -524,12 +571,14 @@ class ConversationOrders(RuleBasedStateMachine):
                 assert end_ms <= self.received_ms[item_id]
             case CancelResponse(response_id=str(response_id)):
                 self.dead.add(response_id)
-            case UpdateSession():
-                self.protected = False
+            case UpdateSession(session=session):
+                # The first of a session sets it up; a later one ends the welcome's protection.
+                if "instructions" not in session:
+                    self.protected = False
             case CreateItem(item={"role": "system", "content": [{"text": wording.NOBODY_THERE}]}):
                 self.ended_by_bridge = True
                 self.control_until_s = self.now_s + self.talk.control_max_wait_s
-            case CreateItem(item={"role": "user"}):
+            case CreateItem(item={"role": "user"}) if not self.replaying:
                 # To a caller who speaks the server answers by itself, keys included.
                 self.wanted = self.wanted or self.protected or not self.told_speaking
             case CreateItem(item={"type": "function_call_output", "call_id": call_id}):
@@ -557,9 +606,9 @@ class ConversationOrders(RuleBasedStateMachine):
         hangup, the welcome."""
         machine = self.machine
         may_never_come = (
-            machine.gate.state is not Gate.FREE
+            (machine.gate.state is not Gate.FREE)
             or self.control_until_s is not None
-            or self.protected
+            or (self.protected and machine.phase is Phase.READY)
         )
         if may_never_come:
             assert machine.next_deadline_s < math.inf
@@ -567,7 +616,6 @@ class ConversationOrders(RuleBasedStateMachine):
     @invariant()
     def the_gate_knows_what_it_was_told(self) -> None:
         """A response that we were told of and that is not done keeps the gate shut."""
-        assert self.machine.phase is Phase.READY
         if self.told_active is not None:
             assert self.machine.gate.state is Gate.ACTIVE
             assert self.machine.gate.active_id == self.told_active
@@ -581,9 +629,10 @@ class ConversationOrders(RuleBasedStateMachine):
         assert self.machine.gate.state is Gate.FREE
         assert not self.machine.gate.kept
         assert not self.wanted, "each wish for an answer was asked for"
-        assert sorted(self.outputs) == sorted(self.ran)
+        assert sorted(self.outputs) == sorted(self.ran), "known to the last session too"
         assert self.server.done_calls == set(self.ran) == self.server.made_calls
         assert not self.playing
+        assert self.server.interruptible is not self.protected
         self.lines_are_in_order()
 
     def come_to_rest(self) -> None:
@@ -612,7 +661,8 @@ class ConversationOrders(RuleBasedStateMachine):
 
     def lines_are_in_order(self) -> None:
         """In the order of the conversation, except for the caller's words that came too late."""
-        order = {item.text: n for n, item in enumerate(self.server.items)}
+        items = self.past_items + self.server.items
+        order = {item.text: n for n, item in enumerate(items) if item.text}
         too_late = {f"says {item_id}" for item_id in self.late}
         numbers = [order[text] for text in self.said if text in order and text not in too_late]
         assert numbers == sorted(numbers)

@@ -18,7 +18,6 @@ from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavaila
 from avr_bridge.testing import Close, Drop, Emit, Script, SimulatedRealtime, SimulatorOptions
 from avr_bridge.upstream import client
 from avr_bridge.upstream.client import (
-    MESSAGE_QUEUE,
     RealtimeConnection,
     dial_realtime,
     open_realtime,
@@ -231,7 +230,7 @@ async def test_trap_34_a_message_of_megabytes() -> None:
 
 
 async def test_trap_34_pings_are_answered_while_messages_wait() -> None:
-    """Forty messages that the bridge has not taken off yet must not stop the answers to pings: a server
+    """Forty messages that wait in the bridge must not stop the answers to pings: a server
     that gets none closes."""
     answered = trio.Event()
 
