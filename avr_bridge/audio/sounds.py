@@ -1,24 +1,42 @@
-"""A sound for waiting: keys of a keyboard, made from numbers, or a recording.
+"""Sounds of the bridge's own: one for waiting, and what it says where the model cannot.
 
-Beside the road: the outbound pump plays it while nothing else is there to be heard.
+Beside the road: the outbound pump plays them while nothing else is there to be heard. The spoken
+clips ship in `clips/`, where a README says how they were made.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.resources
 import random
+from pathlib import Path
 
 import numpy as np
 
 from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.audio.wav import read_wav
 
-__all__ = ["TYPING", "waiting_sound"]
+__all__ = ["TYPING", "read_clip", "waiting_sound"]
 
 TYPING = "typing"
 _LOOP_S = 6
 _LEVEL = 2_500
 """About -22 dBFS at the loudest: heard, and not mistaken for speech by anyone's turn detection."""
+
+
+@functools.lru_cache(maxsize=4)
+def read_clip(name: str) -> bytes:
+    """A shipped clip as PCM16 LE mono, 8 kHz, whole frames: ``"fallback"`` or ``"farewell"``.
+
+    Raises:
+        ValueError: There is no such clip.
+    """
+    path = Path(str(importlib.resources.files("avr_bridge.audio") / "clips" / f"{name}.wav"))
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.wav")))
+        raise ValueError(f"no clip is called {name!r}; there are: {known}")
+    pcm = read_wav(path)
+    return pcm + bytes(-len(pcm) % PCM16_8K.frame_bytes)
 
 
 @functools.lru_cache(maxsize=8)

@@ -108,7 +108,7 @@ def test_a_module_says_what_it_is_and_stays_short(module: str) -> None:
 
 
 def test_the_wheel_has_the_types_and_the_clips(tmp_path: Path) -> None:
-    """What is installed is the whole package: `py.typed` and the sounds of the demo as well."""
+    """What is installed is the whole package: `py.typed` and the sounds as well."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=CHECKOUT,
@@ -121,5 +121,7 @@ def test_the_wheel_has_the_types_and_the_clips(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {"avr_bridge/py.typed", "avr_bridge/testing/clips/question.wav"} <= names
+    clips = {f"avr_bridge/audio/clips/{name}" for name in ("fallback.wav", "farewell.wav")}
+    assert clips <= names
     assert {f"avr_bridge/{module}" for module in MODULES} <= names
     assert not any(name.startswith(("tests/", "examples/")) for name in names)
