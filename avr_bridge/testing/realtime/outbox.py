@@ -44,6 +44,11 @@ class Outbox:
         self._filled = trio.Event()
         self._drained = trio.Event()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the end is among what was put in: nothing more will be sent."""
+        return self._ended
+
     def put(self, order: Order) -> None:
         """Add an order, without waiting. An overfull queue ends itself with `Dropping`."""
         if self._ended:
