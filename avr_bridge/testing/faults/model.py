@@ -188,7 +188,7 @@ class ModelFaults:
     connection has `rest`; None, there and in the pattern, is a healthy one.
     """
 
-    pattern: tuple[ModelFault | None, ...] = attrs.field(default=(), converter=tuple)
+    pattern: tuple[ModelFault | None, ...] = ()
     rest: ModelFault | None = None
 
     def of(self, number: int) -> ModelFault | None:

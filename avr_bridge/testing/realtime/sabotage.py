@@ -24,7 +24,7 @@ from avr_bridge.testing.faults.model import (
     StopAnsweringPings,
     StopReading,
 )
-from avr_bridge.testing.realtime.outbox import Closing, Dropping
+from avr_bridge.testing.realtime.outbox import Closing, Doing, Dropping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Saboteur:
 
     Args:
         fault: The fault; None for a healthy session.
-        outbox: What the session has still to send: cuts are put behind it.
+        outbox: What the session has still to send: what happens is put behind it.
         later: Does something in so many seconds, if the session still lives.
     """
 
@@ -130,8 +130,8 @@ class Saboteur:
             case CutAfter(close_code=int(code), reason=reason):
                 self._outbox.put(Closing(code, reason))
             case Freeze():
-                self._link.freeze()
+                self._outbox.put(Doing(self._link.freeze))
             case StopReading():
-                self._link.stop_reading()
+                self._outbox.put(Doing(self._link.stop_reading))
             case StopAnsweringPings():
-                self._link.stop_pongs()
+                self._outbox.put(Doing(self._link.stop_pongs))

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from avr_bridge.testing.realtime.dialogue import Dialogue
-from avr_bridge.testing.realtime.outbox import Closing, Dropping, Outbox
+from avr_bridge.testing.realtime.outbox import Closing, Doing, Dropping, Outbox
 from avr_bridge.testing.realtime.sabotage import Breakable, Saboteur, options_with
 from avr_bridge.testing.realtime.state import SessionState
 
@@ -237,6 +237,8 @@ class SimulatedSession:
                         await link.send(order)
                     except LinkClosed:
                         return  # the other direction sees it too, and knows the code
+                case Doing(deed):
+                    deed()
                 case Closing(code, reason):
                     self._note_end(code, reason)
                     await link.close(code, reason)
