@@ -115,6 +115,15 @@ class SimulatedSession:
 
     # --- for tests
 
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        """The conversation as the server has it now, in its order: (who, text).
+
+        Who is `user`, `assistant`, `system`, `function_call` (text: `name(arguments)`) or
+        `function_call_output`. What was spoken is its transcript; a truncated item has none left.
+        """
+        return [item.summary for item in self._state.conversation.items]
+
     async def wait_sent(self, event_type: str, count: int = 1) -> None:
         """Wait until `count` events of this type have been sent in all."""
         await self._wait_until(lambda: self.sent_types.count(event_type) >= count)
