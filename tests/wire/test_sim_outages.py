@@ -24,7 +24,7 @@ from avr_bridge.testing.faults import (
     StopReading,
     Unreachable,
 )
-from avr_bridge.testing.realtime import Say, Script, SimulatedRealtime
+from avr_bridge.testing.realtime import Say, Script, SimulatedRealtime, SimulatorOptions
 from avr_bridge.upstream import client
 from avr_bridge.upstream.client import dial_realtime
 from tests.sim_client import tone
@@ -41,10 +41,12 @@ QUIET_S = 0.3
 
 
 @asynccontextmanager
-async def serving(*pattern: ModelFault | None) -> AsyncIterator[tuple[SimulatedRealtime, str]]:
+async def serving(
+    *pattern: ModelFault | None, speed: float = 8
+) -> AsyncIterator[tuple[SimulatedRealtime, str]]:
     """A server with these faults and its address; after the block it has noted no bug."""
     script = Script([[Say(tone(2_000), 24_000, "hello")]] * 3)
-    server = SimulatedRealtime(script, outages=ModelFaults(pattern))
+    server = SimulatedRealtime(script, SimulatorOptions(speed=speed), outages=ModelFaults(pattern))
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
             base = await nursery.start(server.serve)
@@ -233,9 +235,10 @@ async def test_a_server_that_is_deaf(fault: ModelFault) -> None:
 
 async def test_frozen_in_an_answer() -> None:
     """What comes after the freeze is lost, though the connection stands."""
-    async with serving(Freeze(0.1)) as (_, url), reading(url) as (wire, reader):
+    async with serving(Freeze(0.5), speed=2) as (server, url), reading(url) as (wire, reader):
         await wire.send_message('{"type":"response.create"}')
         await reader.until("response.created")
+        await server.sessions[0].wait_sent("response.done")
         with trio.move_on_after(QUIET_S):
             await reader.until("response.done")
         assert "response.done" not in [event["type"] for event in reader.events]

@@ -90,16 +90,14 @@ class Saboteur:
     def sent(self, event_type: str) -> None:
         """A server event, by its GA name, is on its way."""
         self._sent[event_type] += 1
-        count = self._sent[event_type]
         match event_type, self._fault:
             case "session.updated", CutAfter() | Freeze() | StopReading() | StopAnsweringPings():
-                if count == 1:
-                    self._later(self._fault.after_s, self._break)
+                self._later(self._fault.after_s, self._break)  # the first time counts
             case "response.created", CutInAnswer():
                 self._answer_ms = 0.0
                 self._cut_in_answer()
             case "input_audio_buffer.committed", CutAfterCommit(n_turn):
-                if count == n_turn:
+                if self._sent[event_type] == n_turn:
                     self._outbox.put(Dropping())
 
     def spoken(self, ms: float) -> None:
