@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import audioop
 import numpy as np
 import trio
-from openai.types.realtime import realtime_server_event
+from openai.types.realtime import realtime_client_event, realtime_server_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,6 +31,17 @@ _MODELS: dict[str, Any] = {
     get_args(model.model_fields["type"].annotation)[0]: model
     for model in get_args(get_args(realtime_server_event.RealtimeServerEvent)[0])
 }
+
+
+_CLIENT_MODELS: dict[str, Any] = {
+    get_args(model.model_fields["type"].annotation)[0]: model
+    for model in get_args(get_args(realtime_client_event.RealtimeClientEvent)[0])
+}
+
+
+def check_client_event(event: dict[str, Any]) -> None:
+    """Fail unless the `openai` package's model of this event type accepts it, strictly."""
+    _CLIENT_MODELS[event["type"]].model_validate_json(json.dumps(event), strict=True)
 
 
 def check_server_event(event: dict[str, Any]) -> None:

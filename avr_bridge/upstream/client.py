@@ -273,6 +273,7 @@ class _TrioWebSocket:
 
     def __init__(self, websocket: trio_websocket.WebSocketConnection) -> None:
         self._websocket = websocket
+        self._pings: set[trio.CancelScope] = set()
 
     async def send_message(self, message: bytes | str) -> None:
         text = message if isinstance(message, str) else message.decode()
@@ -285,8 +286,23 @@ class _TrioWebSocket:
         try:
             message: bytes | str = await self._websocket.get_message()
         except trio_websocket.ConnectionClosed as closed:
+            for waiting in self._pings:
+                waiting.cancel()
             raise _closed(closed) from closed
         return message
+
+    async def ping(self) -> None:
+        # trio-websocket 0.12 forgets whoever waits for a pong when the connection ends.
+        with trio.CancelScope() as waiting:
+            self._pings.add(waiting)
+            try:
+                await self._websocket.ping()
+            except trio_websocket.ConnectionClosed as closed:
+                raise _closed(closed) from closed
+            finally:
+                self._pings.discard(waiting)
+        if waiting.cancelled_caught:
+            raise _closed(trio_websocket.ConnectionClosed(self._websocket.closed))
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         await self._websocket.aclose(code, reason or None)

@@ -273,6 +273,7 @@ class _SlowSocket:
     def __init__(self, socket: MessageSocket) -> None:
         self._socket = socket
         self.send_message = socket.send_message
+        self.ping = socket.ping
         self.aclose = socket.aclose
 
     async def get_message(self) -> bytes | str:

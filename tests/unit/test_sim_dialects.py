@@ -89,6 +89,9 @@ class TranslatedSocket:
             self._waiting.extend(self._dialect.decode(raw))
         return json.dumps(self._waiting.popleft())
 
+    async def ping(self) -> None:
+        await self._socket.ping()
+
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         await self._socket.aclose(code, reason)
 

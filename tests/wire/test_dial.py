@@ -191,6 +191,9 @@ class _StuckSocket:
     async def get_message(self) -> bytes | str:
         return str(await trio.sleep_forever())
 
+    async def ping(self) -> None:
+        await trio.sleep_forever()
+
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         await trio.lowlevel.checkpoint()
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from avr_bridge.testing.realtime.options import SimulatorOptions
 
-__all__ = ["Admitted", "RefusedAfterUpgrade", "RefusedByHttp", "admit"]
+__all__ = ["Admitted", "RefusedAfterUpgrade", "RefusedByHttp", "admit", "refused_after_upgrade"]
 
 REALTIME_PATH = "/v1/realtime"
 """Where the server is found, whatever it speaks."""
@@ -39,6 +39,7 @@ class RefusedByHttp:
 
     status: int
     body: bytes
+    retry_after_s: float | None = None
 
 
 @attrs.frozen
@@ -70,10 +71,10 @@ def admit(
         message = "Incorrect API key provided."
         if options.key_check == "http":
             return _by_http(401, "invalid_api_key", message)
-        return _after_upgrade("invalid_api_key", message, 3000)
+        return refused_after_upgrade("invalid_api_key", message, 3000)
     if options.dialect == "ga" and sent.get("openai-beta") == "realtime=v1":
         message = "The Realtime Beta API is no longer supported. Please use the GA API."
-        return _after_upgrade("beta_api_shape_disabled", message, 4000)
+        return refused_after_upgrade("beta_api_shape_disabled", message, 4000)
     model = asked.get("deployment" if azure and options.dialect == "beta" else "model", [""])[0]
     if not model:
         return _by_http(400, "missing_required_parameter", "Missing required parameter: 'model'.")
@@ -87,15 +88,18 @@ def _key_of(sent: dict[str, str], *, azure: bool) -> str:
     return authorization.removeprefix("Bearer ").strip() if "Bearer " in authorization else ""
 
 
-def _error(code: str | None, message: str) -> dict[str, Any]:
-    return {"type": "invalid_request_error", "code": code, "message": message, "param": None}
+def _error(code: str | None, message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+    return {"type": kind, "code": code, "message": message, "param": None}
 
 
 def _by_http(status: int, code: str | None, message: str) -> RefusedByHttp:
     return RefusedByHttp(status, json.dumps({"error": _error(code, message)}).encode())
 
 
-def _after_upgrade(code: str, message: str, close_code: int) -> RefusedAfterUpgrade:
-    error = _error(code, message) | {"event_id": None}
+def refused_after_upgrade(
+    code: str, message: str, close_code: int, kind: str = "invalid_request_error"
+) -> RefusedAfterUpgrade:
+    """The `error` event of type `kind`, and a close whose reason is `<kind>.<code>`."""
+    error = _error(code, message, kind) | {"event_id": None}
     event = {"type": "error", "event_id": "event_refused", "error": error}
-    return RefusedAfterUpgrade(json.dumps(event), close_code, f"invalid_request_error.{code}")
+    return RefusedAfterUpgrade(json.dumps(event), close_code, f"{kind}.{code}")

@@ -44,7 +44,8 @@ class Turn:
     """8000 in a session with G.711 input (the audio as it came), else 24000."""
 
     function_outputs: tuple[tuple[str, str], ...] = ()
-    """Results of tools, each as (call id, output)."""
+    """Results of tools, each as (call id, output); not those of calls that the client put into the
+    conversation itself, which are history."""
 
     texts: tuple[str, ...] = ()
     """Text items of the user."""

@@ -69,6 +69,18 @@ class Item:
         self.audio += data
         self.audio_bytes += len(data)
 
+    @property
+    def summary(self) -> tuple[str, str]:
+        """Role or kind, and text; audio is its transcript, or nothing where that was cut off."""
+        kind = str(self.body["type"])
+        if kind == "function_call":
+            return kind, f"{self.body['name']}({self.body['arguments']})"
+        if kind == "function_call_output":
+            return kind, str(self.body["output"])
+        parts = self.body.get("content", [])
+        words = [part.get("text") or part.get("transcript") or "" for part in parts]
+        return str(self.body["role"]), " ".join(filter(None, words))
+
     def shown(self) -> dict[str, Any]:
         """A copy for an event."""
         return copy.deepcopy(self.body)
@@ -96,6 +108,11 @@ class Conversation:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """The items, oldest first."""
+        return tuple(self._items)
 
     def find(self, item_id: str) -> Item | None:
         """The item with this id."""

@@ -75,6 +75,8 @@ class Dialogue:
             self._responses.speak(core.text, interruptible=core.interruptible)
             return
         check_client_event(core)
+        if self._state.host.saboteur.stalls(core, after_tool=bool(self._state.pending.outputs)):
+            return
         self._deeds[core["type"]](core)
 
     def _refuse(self, refusal: Refusal, event: Any) -> None:

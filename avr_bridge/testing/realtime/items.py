@@ -23,6 +23,7 @@ class ItemDesk:
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
+        self._replayed_calls: set[str] = set()  # made by the client: their results are history
 
     def create(self, event: dict[str, Any]) -> None:
         """`conversation.item.create`. Raises: Refusal."""
@@ -45,7 +46,9 @@ class ItemDesk:
         item = Item(body)
         texts, audio = self._content_of(item)
         previous = self._state.conversation.add(item, event.get("previous_item_id"))
-        if given["type"] == "function_call_output":
+        if given["type"] == "function_call":
+            self._replayed_calls.add(body["call_id"])
+        if given["type"] == "function_call_output" and given["call_id"] not in self._replayed_calls:
             self._state.pending.outputs.append((given["call_id"], given["output"]))
         if body.get("role") == "user":
             self._state.pending.texts += texts

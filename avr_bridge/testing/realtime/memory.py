@@ -18,15 +18,26 @@ QUEUE_MESSAGES = 64
 
 
 @attrs.define(eq=False)
-class _Ending:
-    """How the connection ended, known to both ends; the first to say so is right."""
+class _Wire:
+    """What both ends know: how the connection ended, and what the server no longer does."""
 
     code: int | None = None
     reason: str = ""
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    answers_pings: bool = True
+    reads: bool = True
+    frozen: bool = False
 
-    def by(self, code: int, reason: str) -> None:
+    @property
+    def answers_close(self) -> bool:
+        """Whether the server would take part in a polite close."""
+        return self.reads and not self.frozen
+
+    def end(self, code: int, reason: str) -> None:
+        """The connection is over; the first to say so is right."""
         if self.code is None:
             self.code, self.reason = code, reason
+            self.ended.set()
 
 
 class MemorySocket:
@@ -34,17 +45,17 @@ class MemorySocket:
 
     def __init__(
         self,
-        ending: _Ending,
+        wire: _Wire,
         outgoing: trio.MemorySendChannel[str],
         incoming: trio.MemoryReceiveChannel[str],
     ) -> None:
-        self._ending = ending
+        self._wire = wire
         self._outgoing = outgoing
         self._incoming = incoming
 
     async def send_message(self, message: bytes | str) -> None:
         """Send one text message. Raises: UpstreamClosed."""
-        if self._ending.code is not None:
+        if self._wire.code is not None:
             await trio.lowlevel.checkpoint()
             raise self._closed()
         try:
@@ -62,19 +73,31 @@ class MemorySocket:
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise self._closed() from None
 
-    async def aclose(self, code: int = 1000, reason: str = "") -> None:
-        """Close politely."""
-        self.close_now(code, reason)
+    async def ping(self) -> None:
+        """Wait for the server's pong, which comes at once or never. Raises: UpstreamClosed."""
         await trio.lowlevel.checkpoint()
+        if not (self._wire.answers_pings and self._wire.answers_close):
+            await self._wire.ended.wait()
+        if self._wire.code is not None:
+            raise self._closed()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        """Close politely; as over a real socket, for ever if the server does not answer that."""
+        answered = self._wire.answers_close or self._wire.code is not None
+        self.close_now(code, reason)
+        if answered:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.sleep_forever()
 
     def close_now(self, code: int = 1000, reason: str = "") -> None:
         """The same without a checkpoint, for clean-up."""
-        self._ending.by(code, reason)
+        self._wire.end(code, reason)
         self._outgoing.close()
         self._incoming.close()
 
     def _closed(self) -> UpstreamClosed:
-        return UpstreamClosed(self._ending.code or 1006, self._ending.reason)
+        return UpstreamClosed(self._wire.code or 1006, self._wire.reason)
 
 
 class MemoryLink:
@@ -82,16 +105,19 @@ class MemoryLink:
 
     def __init__(
         self,
-        ending: _Ending,
+        wire: _Wire,
         outgoing: trio.MemorySendChannel[str],
         incoming: trio.MemoryReceiveChannel[str],
     ) -> None:
-        self._ending = ending
+        self._wire = wire
         self._outgoing = outgoing
         self._incoming = incoming
 
     async def send(self, text: str) -> None:
         """Send one message. Raises: LinkClosed."""
+        if self._wire.frozen:
+            await trio.lowlevel.checkpoint()
+            return
         try:
             await self._outgoing.send(text)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -99,10 +125,16 @@ class MemoryLink:
 
     async def receive(self) -> bytes | str:
         """Wait for the client's next message. Raises: LinkClosed."""
-        try:
-            return await self._incoming.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise self._gone() from None
+        while True:
+            try:
+                message = await self._incoming.receive()
+            except (trio.EndOfChannel, trio.ClosedResourceError):
+                raise self._gone() from None
+            if not self._wire.reads:
+                await self._wire.ended.wait()
+                raise self._gone()
+            if not self._wire.frozen:
+                return message
 
     async def close(self, code: int, reason: str) -> None:
         """Close politely."""
@@ -114,22 +146,34 @@ class MemoryLink:
         self.close_now(1006, "")
         await trio.lowlevel.checkpoint()
 
+    def stop_pongs(self) -> None:
+        """Answer no ping from now on."""
+        self._wire.answers_pings = False
+
+    def stop_reading(self) -> None:
+        """Read nothing from now on; the client's sends wait once the queue is full."""
+        self._wire.reads = False
+
+    def freeze(self) -> None:
+        """Send nothing from now on, and lose what comes."""
+        self._wire.frozen = True
+
     def close_now(self, code: int, reason: str) -> None:
         """Close without a checkpoint, for clean-up; does nothing the second time."""
-        self._ending.by(code, reason)
+        self._wire.end(code, reason)
         self._outgoing.close()
         self._incoming.close()
 
     def _gone(self) -> LinkClosed:
-        return LinkClosed(self._ending.code or 1006, self._ending.reason)
+        return LinkClosed(self._wire.code or 1006, self._wire.reason)
 
 
 def open_memory_pair() -> tuple[MemorySocket, MemoryLink]:
     """Both ends of a new connection; each side closes its own."""
     to_server, from_client = trio.open_memory_channel[str](QUEUE_MESSAGES)
     to_client, from_server = trio.open_memory_channel[str](QUEUE_MESSAGES)
-    ending = _Ending()
+    wire = _Wire()
     return (
-        MemorySocket(ending, to_server, from_server),
-        MemoryLink(ending, to_client, from_client),
+        MemorySocket(wire, to_server, from_server),
+        MemoryLink(wire, to_client, from_client),
     )

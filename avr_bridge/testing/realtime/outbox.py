@@ -6,11 +6,12 @@ Filled without waiting, so that an event order is never torn apart; emptied by o
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import attrs
 import trio
 
-__all__ = ["Closing", "Dropping", "Order", "Outbox"]
+__all__ = ["Closing", "Doing", "Dropping", "Order", "Outbox"]
 
 ROOM_MESSAGES = 64
 """A speaking task waits while this many messages are unsent: about 1 MB of audio deltas."""
@@ -32,7 +33,14 @@ class Dropping:
     """Lose the connection without a close frame."""
 
 
-type Order = str | Closing | Dropping
+@attrs.frozen
+class Doing:
+    """Do this when everything before it has been sent."""
+
+    deed: Callable[[], None]
+
+
+type Order = str | Closing | Dropping | Doing
 
 
 class Outbox:
@@ -44,13 +52,18 @@ class Outbox:
         self._filled = trio.Event()
         self._drained = trio.Event()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the end is among what was put in: nothing more will be sent."""
+        return self._ended
+
     def put(self, order: Order) -> None:
         """Add an order, without waiting. An overfull queue ends itself with `Dropping`."""
         if self._ended:
             return
         if len(self._orders) >= FULL_MESSAGES:
             order = Dropping()
-        self._ended = not isinstance(order, str)
+        self._ended = isinstance(order, Closing | Dropping)
         self._orders.append(order)
         self._filled.set()
 

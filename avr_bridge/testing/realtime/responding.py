@@ -44,8 +44,8 @@ class Desk(Protocol):
     def new_id(self, kind: str) -> str:
         """A fresh id such as `item_…`."""
 
-    def audio_begun(self) -> None:
-        """Assistant audio goes out; the voice is locked from now on."""
+    def audio_sent(self, ms: float) -> None:
+        """So much assistant audio went out; the voice is locked from now on."""
 
     def response_ended(self, writer: ResponseWriter) -> None:
         """Everything of this response has been sent."""
@@ -121,10 +121,10 @@ class ResponseWriter:
         """Some audio, encoded as the response's format says."""
         if self.ended or self._open is None:
             return
-        self._desk.audio_begun()
         self._open.item.add_audio(data)
         encoded = base64.b64encode(data).decode()
         self._emit("response.output_audio.delta", content_index=0, delta=encoded)
+        self._desk.audio_sent(self.plan.spoken.ms(len(data)))
 
     # --- function calls
 

@@ -57,9 +57,10 @@ class ResponseDesk:
         """A fresh id."""
         return self._state.new_id(kind)
 
-    def audio_begun(self) -> None:
+    def audio_sent(self, ms: float) -> None:
         """From now on the voice is locked."""
         self._state.voice_locked = True
+        self._state.host.saboteur.spoken(ms)
 
     def response_ended(self, writer: ResponseWriter) -> None:
         """Tell whoever waits for the end of an answer."""
@@ -85,6 +86,8 @@ class ResponseDesk:
         Raises:
             Refusal: One is active already, or the wish cannot be.
         """
+        if self._state.host.outbox.ended:
+            return  # nobody would hear it: the behaviour's answer is for the next connection
         plan = plan_response(
             self._state.session,
             wish,

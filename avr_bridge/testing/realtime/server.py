@@ -5,6 +5,8 @@ Both transports run the same sessions. Nothing here knows the API's events.
 
 from __future__ import annotations
 
+import socket
+import struct
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,19 +14,31 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
+from wsproto.utilities import LocalProtocolError
 
-from avr_bridge.errors import UpstreamRejected
+from avr_bridge.errors import UpstreamError, UpstreamRejected, UpstreamUnavailable
+from avr_bridge.testing.faults.model import (
+    HangConnect,
+    ModelFault,
+    ModelFaults,
+    Refuse,
+    RefuseAfterUpgrade,
+    Unreachable,
+)
 from avr_bridge.testing.realtime.admission import (
     Admitted,
     RefusedAfterUpgrade,
     RefusedByHttp,
     admit,
+    refused_after_upgrade,
 )
 from avr_bridge.testing.realtime.behaviours import Parrot
+from avr_bridge.testing.realtime.breakable import BreakableStream
 from avr_bridge.testing.realtime.memory import MemoryLink, open_memory_pair
 from avr_bridge.testing.realtime.options import SimulatorOptions
 from avr_bridge.testing.realtime.session import Link, LinkClosed, SimulatedSession
 from avr_bridge.testing.realtime.wire import MAX_MESSAGE_CHARS, QUEUE_MESSAGES, WireLink
+from avr_bridge.upstream import client as real_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -43,6 +57,9 @@ UPGRADE_S = 10.0
 LEAVE_S = 1.0
 """How long an in-memory session may take to notice that its client has left."""
 
+RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER, on, 0 s: closing the socket resets the connection."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -59,8 +76,11 @@ class SimulatedRealtime:
     Args:
         behaviour: What the model does; default: a parrot.
         options: Speeds, delays, keys, faults.
+        outages: Which connection has which fault, counted over both transports.
 
     Attributes:
+        outages: As given; may be replaced at any time, for connections yet to come.
+        dialled_at_s: When each connection was attempted, on Trio's clock (the newest 1000).
         sessions: Every session that was opened, oldest first (the newest 1000).
         faults: Exceptions that ended sessions: a bug here, or in a behaviour.
         on_opened: Called with each new session.
@@ -72,15 +92,19 @@ class SimulatedRealtime:
         self,
         behaviour: Behaviour | None = None,
         options: SimulatorOptions = SimulatorOptions(),  # noqa: B008 - frozen
+        outages: ModelFaults = ModelFaults(),  # noqa: B008 - frozen
     ) -> None:
         self.behaviour: Behaviour = behaviour or Parrot()
         self.options = options
+        self.outages = outages
+        self.dialled_at_s: list[float] = []
         self.sessions: list[SimulatedSession] = []
         self.faults: list[Exception] = []
         self.on_opened: Callable[[SimulatedSession], None] = _tell_nobody
         self.on_turn: Callable[[SimulatedSession, Turn], None] | None = None
         self.on_closed: Callable[[SimulatedSession], None] = _tell_nobody
         self._opened = 0
+        self._dialled = 0
         self._changed = trio.Event()
 
     @property
@@ -95,6 +119,12 @@ class SimulatedRealtime:
             await self._changed.wait()
         return self.sessions[-1]
 
+    async def wait_dialled(self, count: int = 1) -> None:
+        """Wait until `count` connections were attempted in all, whatever became of them."""
+        await trio.lowlevel.checkpoint()
+        while self._dialled < count:
+            await self._changed.wait()
+
     # --- in memory
 
     @asynccontextmanager
@@ -103,26 +133,36 @@ class SimulatedRealtime:
     ) -> AsyncIterator[MessageSocket]:
         """Connect in memory, as a client would to `url` with `headers`.
 
-        Leaving the block closes the connection (code 1000) and waits until its session has ended.
+        Leaving the block closes the connection (code 1000) and waits until its session has ended;
+        a server that does not answer the close is left after a second, as by the real dial.
         The block's own exception comes out as it is, never in a group.
 
         Raises:
             UpstreamRejected: The server refuses the upgrade.
+            UpstreamUnavailable: The same, with a status that may pass; or a fault prevents it.
         """
+        fault = self._next_fault()
+        if isinstance(fault, Unreachable):
+            await trio.lowlevel.checkpoint()
+            raise UpstreamUnavailable("no connection: unreachable by an outage's pattern")
+        if isinstance(fault, HangConnect):
+            await trio.sleep(real_client.CONNECT_LIMIT_S)
+            raise UpstreamUnavailable(f"no connection within {real_client.CONNECT_LIMIT_S:.0f} s")
         await trio.sleep(self.options.connect_delay_s)
-        verdict = admit(url, headers, self.options)
+        verdict = self._verdict(fault, url, headers)
         if isinstance(verdict, RefusedByHttp):
-            raise UpstreamRejected(f"HTTP {verdict.status}: {verdict.body.decode()}")
+            raise _dial_error(verdict)
         client, link = open_memory_pair()
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._serve_memory, verdict, link)
+                nursery.start_soon(self._serve_memory, verdict, link, fault)
                 try:
                     yield client
                 except BaseException as error:
                     failure = error
-                client.close_now()
+                with trio.move_on_after(real_client.DISCONNECT_LIMIT_S):
+                    await client.aclose()
                 nursery.cancel_scope.deadline = trio.current_time() + LEAVE_S
         finally:
             if failure is not None:
@@ -132,9 +172,10 @@ class SimulatedRealtime:
         self,
         verdict: Admitted | RefusedAfterUpgrade,
         link: MemoryLink,
+        fault: ModelFault | None,
     ) -> None:
         try:
-            await self._serve_link(verdict, link)
+            await self._serve_link(verdict, link, fault)
         finally:
             link.close_now(1011, "")
 
@@ -169,6 +210,8 @@ class SimulatedRealtime:
                     await self._upgrade(stream, nursery)
                 finally:
                     nursery.cancel_scope.cancel()
+        except* LocalProtocolError:
+            pass  # trio-websocket 0.12 answers a ping that crosses our own close, which is illegal
         except* Exception as group:  # the one place where a connection's failures are gathered
             for fault in group.exceptions:
                 self._note(fault)
@@ -176,10 +219,18 @@ class SimulatedRealtime:
             await trio.aclose_forcefully(stream)
 
     async def _upgrade(self, stream: trio.SocketStream, nursery: trio.Nursery) -> None:
+        fault = self._next_fault()
+        if isinstance(fault, Unreachable):
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            return
+        if isinstance(fault, HangConnect):
+            await _read_to_the_end(stream)
+            return
+        below = BreakableStream(stream)
         with trio.move_on_after(UPGRADE_S) as waiting:
             request = await wrap_server_stream(
                 nursery,
-                stream,
+                below,
                 message_queue_size=QUEUE_MESSAGES,
                 max_message_size=MAX_MESSAGE_CHARS,
                 receive_buffer_size=None,
@@ -190,23 +241,43 @@ class SimulatedRealtime:
         headers = [
             (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers
         ]
-        verdict = admit(request.path, headers, self.options)
+        verdict = self._verdict(fault, request.path, headers)
         try:
             if isinstance(verdict, RefusedByHttp):
                 await request.reject(
                     verdict.status,
-                    extra_headers=[(b"Content-Type", b"application/json")],
+                    extra_headers=_refusal_headers(verdict),
                     body=verdict.body,
                 )
                 return
             connection = await request.accept()
         except ConnectionClosed:
             return  # gone before the answer
-        await self._serve_link(verdict, WireLink(connection, stream))
+        await self._serve_link(verdict, WireLink(connection, below), fault)
 
     # --- both
 
-    async def _serve_link(self, verdict: Admitted | RefusedAfterUpgrade, link: Link) -> None:
+    def _next_fault(self) -> ModelFault | None:
+        """Count a connection; its fault."""
+        self._dialled += 1
+        self.dialled_at_s.append(trio.current_time())
+        del self.dialled_at_s[:-MAX_SESSIONS_KEPT]
+        self._tell()
+        return self.outages.of(self._dialled)
+
+    def _verdict(
+        self, fault: ModelFault | None, target: str, headers: Sequence[tuple[str, str]]
+    ) -> Admitted | RefusedByHttp | RefusedAfterUpgrade:
+        match fault:
+            case Refuse(status, retry_after_s, body):
+                return RefusedByHttp(status, body, retry_after_s)
+            case RefuseAfterUpgrade(code, kind, close_code, message):
+                return refused_after_upgrade(code, message, close_code, kind)
+        return admit(target, headers, self.options)
+
+    async def _serve_link(
+        self, verdict: Admitted | RefusedAfterUpgrade, link: Link, fault: ModelFault | None
+    ) -> None:
         if isinstance(verdict, RefusedAfterUpgrade):
             try:
                 await link.send(verdict.error)
@@ -216,12 +287,11 @@ class SimulatedRealtime:
             return
         self._opened += 1
         session = SimulatedSession(
-            self._opened, verdict.model, self.behaviour, self.options, self.on_turn
+            self._opened, verdict.model, self.behaviour, self.options, self.on_turn, fault
         )
         self.sessions.append(session)
         del self.sessions[:-MAX_SESSIONS_KEPT]
-        self._changed.set()
-        self._changed = trio.Event()
+        self._tell()
         self.on_opened(session)
         try:
             await session.run(link)
@@ -231,8 +301,34 @@ class SimulatedRealtime:
         finally:
             self.on_closed(session)
 
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
     def _note(self, fault: Exception) -> None:
         while isinstance(fault, ExceptionGroup) and len(fault.exceptions) == 1:
             (fault,) = fault.exceptions
         self.faults.append(fault)
         _log.warning("simulated_session_failed", error=type(fault).__name__, exc_info=fault)
+
+
+async def _read_to_the_end(stream: trio.SocketStream) -> None:
+    try:
+        while await stream.receive_some():
+            pass
+    except trio.BrokenResourceError:
+        return
+
+
+def _refusal_headers(refusal: RefusedByHttp) -> list[tuple[bytes, bytes]]:
+    headers = [(b"Content-Type", b"application/json")]
+    if refusal.retry_after_s is not None:
+        headers.append((b"Retry-After", f"{refusal.retry_after_s:g}".encode()))
+    return headers
+
+
+def _dial_error(refusal: RefusedByHttp) -> UpstreamError:
+    """What the real dial raises for this answer, with the server's words besides."""
+    words = f"HTTP {refusal.status}: {refusal.body.decode(errors='replace')}"
+    transient = refusal.status == 429 or refusal.status >= 500
+    return UpstreamUnavailable(words) if transient else UpstreamRejected(words)

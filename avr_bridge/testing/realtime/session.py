@@ -14,12 +14,14 @@ import msgspec
 import trio
 
 from avr_bridge.testing.realtime.dialogue import Dialogue
-from avr_bridge.testing.realtime.outbox import Closing, Dropping, Outbox
+from avr_bridge.testing.realtime.outbox import Closing, Doing, Dropping, Outbox
+from avr_bridge.testing.realtime.sabotage import Breakable, Saboteur, options_with
 from avr_bridge.testing.realtime.state import SessionState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from avr_bridge.testing.faults.model import ModelFault
     from avr_bridge.testing.realtime.behaviour import Behaviour, Turn
     from avr_bridge.testing.realtime.options import SimulatorOptions
     from avr_bridge.testing.realtime.speaking import ResponseRun
@@ -33,6 +35,10 @@ MAX_TURNS_RECORDED = 200
 """Turns that a session remembers, with the caller's audio: some 10 MB of ordinary turns."""
 
 
+EXPIRED = "Your session hit the maximum duration of 60 minutes."
+"""What the API says at the end of a session; a session made shorter for a test says the same."""
+
+
 class LinkClosed(Exception):
     """The client is gone: the close code it gave, or 1006."""
 
@@ -42,7 +48,7 @@ class LinkClosed(Exception):
         self.reason = reason
 
 
-class Link(Protocol):
+class Link(Breakable, Protocol):
     """The server's end of one connection."""
 
     async def send(self, text: str) -> None:
@@ -64,6 +70,7 @@ class SimulatedSession:
     Attributes:
         number: 1 for the first session of a server.
         model: What the client asked for in the address.
+        options: The server's, with what the connection's fault changes in them.
         received: The client's events in order, decoded; audio appends are only counted.
         audio_appends: How many `input_audio_buffer.append` came.
         caller_pcm: The newest caller audio (`SimulatorOptions.record_s`), PCM16 LE mono.
@@ -82,11 +89,13 @@ class SimulatedSession:
         behaviour: Behaviour,
         options: SimulatorOptions,
         on_turn: Callable[[SimulatedSession, Turn], None] | None = None,
+        fault: ModelFault | None = None,
     ) -> None:
         self.number = number
         self.model = model
-        self.options = options
+        self.options = options = options_with(fault, options)
         self.outbox = Outbox()
+        self.saboteur = Saboteur(fault, self.outbox, self.later)
         self.received: list[dict[str, Any]] = []
         self.audio_appends = 0
         self.caller_pcm = bytearray()
@@ -100,11 +109,20 @@ class SimulatedSession:
         self._changed = trio.Event()
         # unbounded, because a deed is started as soon as it is put in; it never queues up
         self._start, self._starting = trio.open_memory_channel[_Deed](float("inf"))
-        expires_at = int(time.time() + options.session_s)
+        expires_at = round(time.time() + options.session_s)
         self._state = SessionState(self, behaviour, model, number, expires_at)
         self._dialogue = Dialogue(self._state)
 
     # --- for tests
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        """The conversation as the server has it now, in its order: (who, text).
+
+        Who is `user`, `assistant`, `system`, `function_call` (text: `name(arguments)`) or
+        `function_call_output`. What was spoken is its transcript; a truncated item has none left.
+        """
+        return [item.summary for item in self._state.conversation.items]
 
     async def wait_sent(self, event_type: str, count: int = 1) -> None:
         """Wait until `count` events of this type have been sent in all."""
@@ -182,6 +200,7 @@ class SimulatedSession:
 
         The connection itself belongs to the caller. An exception here is a bug, or a behaviour's.
         """
+        self.saboteur.attach(link)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._pump_out, link, nursery.cancel_scope)
@@ -227,6 +246,8 @@ class SimulatedSession:
                         await link.send(order)
                     except LinkClosed:
                         return  # the other direction sees it too, and knows the code
+                case Doing(deed):
+                    deed()
                 case Closing(code, reason):
                     self._note_end(code, reason)
                     await link.close(code, reason)
@@ -245,17 +266,15 @@ class SimulatedSession:
 
     async def _expire(self) -> None:
         await trio.sleep(self.options.session_s)
-        minutes = round(self.options.session_s / 60)
-        reason = f"Your session hit the maximum duration of {minutes} minutes."
         error = {
             "type": "invalid_request_error",
             "code": "session_expired",
-            "message": reason,
+            "message": EXPIRED,
             "param": None,
             "event_id": None,
         }
         self._state.emit({"type": "error", "error": error})
-        self.outbox.put(Closing(1001, reason))
+        self.outbox.put(Closing(1001, EXPIRED))
 
 
 type _Deed = Callable[[], Awaitable[None]]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from avr_bridge.testing.realtime.dialects import WireDialect
     from avr_bridge.testing.realtime.options import SimulatorOptions
     from avr_bridge.testing.realtime.outbox import Outbox
+    from avr_bridge.testing.realtime.sabotage import Saboteur
     from avr_bridge.testing.realtime.speaking import ResponseRun
 
 __all__ = ["Host", "Pending", "SessionState"]
@@ -37,6 +38,7 @@ class Host(Protocol):
 
     options: SimulatorOptions
     outbox: Outbox
+    saboteur: Saboteur
 
     def send(self, event: dict[str, Any]) -> None:
         """Send one event to the client, without waiting."""
@@ -109,6 +111,7 @@ class SessionState:
         """Send a GA event in the client's dialect, with an id of its own where it has none."""
         for shaped in self.dialect.to_wire(event):
             self.host.send({"event_id": self.new_id("event")} | shaped)
+        self.host.saboteur.sent(str(event.get("type")))
 
     def new_id(self, kind: str) -> str:
         """An id such as `item_3_000017`: third session, seventeenth id."""

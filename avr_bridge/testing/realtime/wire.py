@@ -5,10 +5,15 @@ Turns one TCP connection into a `Link`. Which session runs on it is decided in `
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from avr_bridge.testing.realtime.session import LinkClosed
+
+if TYPE_CHECKING:
+    from avr_bridge.testing.realtime.breakable import BreakableStream
 
 __all__ = ["MAX_MESSAGE_CHARS", "QUEUE_MESSAGES", "WireLink"]
 
@@ -27,10 +32,10 @@ class WireLink:
 
     Args:
         connection: The upgraded connection; its reader runs in a nursery of the caller.
-        stream: The TCP stream below it, to be able to lose it.
+        stream: The TCP stream below it, to be able to lose it, or parts of it.
     """
 
-    def __init__(self, connection: WebSocketConnection, stream: trio.abc.AsyncResource) -> None:
+    def __init__(self, connection: WebSocketConnection, stream: BreakableStream) -> None:
         self._connection = connection
         self._stream = stream
 
@@ -57,6 +62,18 @@ class WireLink:
     async def drop(self) -> None:
         """Close the TCP connection and nothing more."""
         await trio.aclose_forcefully(self._stream)
+
+    def stop_pongs(self) -> None:
+        """Answer no ping from now on."""
+        self._stream.stop_pongs()
+
+    def stop_reading(self) -> None:
+        """Read nothing from now on."""
+        self._stream.stop_reading()
+
+    def freeze(self) -> None:
+        """Send nothing from now on, and lose what comes."""
+        self._stream.freeze()
 
 
 def _translated(closed: ConnectionClosed) -> LinkClosed:
