@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from avr_bridge.proxies import is_loopback, proxy_for
 WSS = "wss://api.example:443/v1"
 
 
-def proxy(url: str = WSS, **settings: str) -> str | None:
+def proxy(url: str = WSS, **settings: Any) -> str | None:
     found = proxy_for(ModelConfig(**settings), url)
     return None if found is None else str(found)
 

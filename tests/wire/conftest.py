@@ -54,7 +54,7 @@ async def open_bridge(
             endpoint = await nursery.start(simulator.serve)
             config = BridgeConfig(
                 model=ModelConfig(api_key=Secret("k"), endpoint=endpoint, **model),
-                server=ServerConfig("127.0.0.1", 0, token and Secret(token)),
+                server=ServerConfig("127.0.0.1", 0, Secret(token) if token else None),
             )
             addresses = await nursery.start(partial(serve, config))
             yield Bridge(addresses[0], simulator, log)
