@@ -4,20 +4,24 @@ The only reader of `os.environ`. Names and defaults are those of the Node contai
 avr-sts-openai 1.11 wherever it has the setting; what is ours begins with ``AVR_``. No name ends
 in ``_URL`` but avr-sts-openai's own, since avr-app refuses such names in its panel.
 
-Values are parsed here and not acted on: nothing is connected, opened or fetched.
+Values are parsed here and not acted on: nothing is connected or fetched, and no file is read
+but those that hold a secret (``..._FILE``).
 """
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 import environ
 
 from avr_bridge.errors import ConfigError
+from avr_bridge.masking import Mask
+from avr_bridge.proxies import is_loopback, proxy_for
 from avr_bridge.sections import (
+    DEFAULT_ENDPOINT,
     DEFAULT_MODEL,
     AudioConfig,
     LogConfig,
@@ -26,7 +30,7 @@ from avr_bridge.sections import (
     TalkConfig,
     ToolsConfig,
 )
-from avr_bridge.settings import Secret, Setting, unquoted
+from avr_bridge.settings import Secret, Setting, mask_of, unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +51,15 @@ DEFAULT_INSTRUCTIONS = (
 )
 ALIASES = {"AVR_AMI_ENDPOINT": "AMI_URL"}
 """Second names, for avr-app's panel, which refuses those that end in ``_URL``."""
+
+PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+"""Known to every program in lower case too; where both are set, that one counts, as in curl."""
+
+MAX_SECRET_FILE_BYTES = 16 * 1024
+"""A key has about 200 bytes. A larger file is another one, and a device has no end."""
+
+SHORT_TOKEN_CHARS = 16
+"""Fewer can be guessed; ``openssl rand -hex 16`` gives 32."""
 
 RETIRED_MODEL_PREFIXES = ("gpt-4o-realtime-preview", "gpt-4o-mini-realtime-preview")
 """Switched off by OpenAI in May 2026 together with the beta API; people's Compose files from
@@ -78,14 +91,20 @@ class BridgeConfig:
         Raises:
             ConfigError: With one line for each setting that cannot be.
         """
-        variables = _cleaned(os.environ if environ is None else environ)
-        faults = [line for kind in SECTIONS.values() for line in _faults(kind, variables)]
-        faults += _contradictions(variables)
+        given = _cleaned(os.environ if environ is None else environ)
+        variables, faults = _with_files(given)
+        mask = Mask(variables[one.env] for one in _secret_settings() if one.env in variables)
+        faults += [line for kind in SECTIONS.values() for line in _faults(kind, variables, mask)]
+        faults += _contradictions(variables, key_given="OPENAI_API_KEY_FILE" in given)
         if faults:
             raise ConfigError(faults)
         variables, warnings = _modernised(variables)
         sections: dict[str, Any] = {name: _load(kind, variables) for name, kind in SECTIONS.items()}
         return cls(**sections, warnings=tuple(warnings))
+
+    def mask(self) -> Mask:
+        """Takes every secret of these settings out of a text."""
+        return mask_of(self.model, self.server, self.talk, self.audio, self.tools, self.log)
 
 
 SECTIONS: dict[str, type] = {
@@ -109,22 +128,87 @@ def _cleaned(environ: Mapping[str, str]) -> dict[str, str]:
     for alias, name in ALIASES.items():
         if alias in cleaned:
             cleaned.setdefault(name, cleaned[alias])
+    for name in PROXY_VARIABLES:
+        if name.lower() in cleaned:
+            cleaned[name] = cleaned[name.lower()]
     return cleaned
 
 
-def _faults(kind: type, variables: Mapping[str, str]) -> list[str]:
+def _secret_settings() -> list[Setting]:
+    return [one for kind in SECTIONS.values() for one in settings_of(kind) if one.file_env]
+
+
+def _with_files(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Put the content of ``..._FILE`` in its setting's place; say what cannot be."""
+    variables, faults = dict(variables), []
+    for known in _secret_settings():
+        path = variables.pop(known.file_env or "", None)
+        if path is None:
+            continue
+        if known.env in variables:
+            faults.append(f"{known.env} and {known.file_env} are both set: expected one of them")
+            continue
+        # A key put here by mistake is not shown: only what is a path for sure.
+        shown = path if path.startswith(("/", "./", "../")) else "***"
+        try:
+            value = _read_secret(path)
+        except (OSError, ValueError) as error:
+            words = error.strerror if isinstance(error, OSError) else str(error)
+            faults.append(f"{known.file_env}={shown}: {words}; expected a file with the value")
+            continue
+        if known.fault(value):
+            faults.append(f"{known.file_env}={shown}: expected {known.expected} in the file")
+        else:
+            variables[known.env] = value
+    return variables, faults
+
+
+def _read_secret(path: str) -> str:
+    with open(path, "rb") as file:
+        data = file.read(MAX_SECRET_FILE_BYTES + 1)
+    if len(data) > MAX_SECRET_FILE_BYTES:
+        raise ValueError("the file is too long")
+    try:
+        value = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        # Not chained into the fault: the error holds the file's content.
+        raise ValueError("the file is no text") from None
+    if not value:
+        raise ValueError("the file is empty")
+    return value
+
+
+def _faults(kind: type, variables: Mapping[str, str], mask: Mask) -> list[str]:
     return [
         fault
         for known in settings_of(kind)
-        if known.env in variables and (fault := known.fault(variables[known.env]))
+        if known.env in variables and (fault := known.fault(variables[known.env], mask))
     ]
 
 
-def _contradictions(variables: Mapping[str, str]) -> list[str]:
+def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[str]:
     """Settings that are sound alone and not together."""
-    if "OPENAI_API_KEY" not in variables and "OPENAI_ENDPOINT" not in variables:
-        return ["OPENAI_API_KEY is not set: expected the key of the Realtime API"]
-    return []
+    faults = []
+    if not key_given and not {"OPENAI_API_KEY", "OPENAI_ENDPOINT"} & set(variables):
+        faults.append("OPENAI_API_KEY is not set: expected the key of the Realtime API")
+    try:
+        # Only the proxy on the way to the model has to be one that we can use.
+        endpoint = variables.get("OPENAI_ENDPOINT")
+        proxies = (variables.get(name) for name in PROXY_VARIABLES)
+        https_proxy, http_proxy, all_proxy, no_proxy = proxies
+        model = ModelConfig(
+            endpoint=endpoint,
+            https_proxy=https_proxy,
+            http_proxy=http_proxy,
+            all_proxy=all_proxy,
+            no_proxy=no_proxy,
+        )
+        proxy_for(model, endpoint or DEFAULT_ENDPOINT)
+    except ConfigError:
+        pass  # the address cannot be: told already
+    except ValueError as error:
+        faults.append(str(error))
+    return faults
 
 
 def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -146,11 +230,36 @@ def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             "OPENAI_TURN_DETECTION_EAGERNESS is ignored: it needs "
             "OPENAI_TURN_DETECTION=semantic_vad"
         )
+    variables, exposed = _unexposed(variables)
+    warnings += exposed
     endpoint = variables.get("OPENAI_ENDPOINT")
     if endpoint and urlsplit(endpoint).query and "OPENAI_MODEL" in variables:
         query = urlsplit(endpoint).query
         if "model=" in query or "deployment=" in query:
             warnings.append("OPENAI_MODEL is ignored in the address: OPENAI_ENDPOINT names its own")
+    return variables, warnings
+
+
+def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """What secrets are in danger, in words; those that nobody needs are left out."""
+    warnings = []
+    endpoint = variables.get("OPENAI_ENDPOINT")
+    if endpoint:
+        parts = urlsplit(endpoint)
+        if "@" in parts.netloc:
+            bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+            variables = {**variables, "OPENAI_ENDPOINT": urlunsplit(bare)}
+            warnings.append(
+                "the user and password in OPENAI_ENDPOINT are ignored: "
+                "the key belongs into OPENAI_API_KEY"
+            )
+        if parts.scheme in ("ws", "http") and not is_loopback(parts.hostname or ""):
+            warnings.append(
+                f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
+                "the key and what callers say can be read on the way"
+            )
+    if len(variables.get("AVR_TOKEN", "x" * SHORT_TOKEN_CHARS)) < SHORT_TOKEN_CHARS:
+        warnings.append(f"AVR_TOKEN is short: it should have {SHORT_TOKEN_CHARS} signs or more")
     return variables, warnings
 
 

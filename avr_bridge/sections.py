@@ -5,15 +5,12 @@ Declarations only; `config.py` reads the environment into them, `settings.py` pa
 
 from __future__ import annotations
 
-from typing import Any, dataclass_transform
-
-import environ
-
 from avr_bridge.settings import (
     Secret,
-    Setting,
     choice,
     number,
+    section,
+    setting,
     switch,
     text,
     url,
@@ -21,6 +18,7 @@ from avr_bridge.settings import (
 )
 
 __all__ = [
+    "DEFAULT_ENDPOINT",
     "DEFAULT_MODEL",
     "AudioConfig",
     "LogConfig",
@@ -30,21 +28,8 @@ __all__ = [
     "ToolsConfig",
 ]
 
+DEFAULT_ENDPOINT = "wss://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-realtime-2"
-
-
-def setting(env: str, *, default: Any, parse: Any, expected: str, help: str) -> Any:
-    """Declare one setting of a section: its variable, its default and what it may be."""
-    return environ.var(
-        default=default, name=env, help=help, converter=Setting(env, parse, expected, default, help)
-    )
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
-def section[T](cls: type[T]) -> type[T]:
-    """Make a class a frozen section that `BridgeConfig.from_env` fills from the environment."""
-    made: type[T] = environ.config(prefix="", frozen=True)(cls)
-    return made
 
 
 @section
@@ -64,6 +49,14 @@ class ServerConfig:
         parse=whole_number(0, 65535),
         expected="a port number, 0 to 65535 (0: any free one)",
         help="Port of both transports, WebSocket and HTTP.",
+    )
+    token: Secret | None = setting(
+        "AVR_TOKEN",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="Secret that callers must give, as `Authorization: Bearer` or as query `token`. "
+        "Unset: every caller is let in.",
     )
 
 
@@ -228,6 +221,36 @@ class ModelConfig:
         expected="pcmu, pcma or pcm",
         help="Audio between bridge and model: G.711 µ-law, A-law, or 24 kHz PCM.",
     )
+    https_proxy: str | None = setting(
+        "HTTPS_PROXY",
+        default=None,
+        parse=text,
+        expected="an http:// address",
+        help="HTTP proxy to a model at `wss://`, as `http://user:password@host:port`. This and "
+        "the next three also in lower case, which wins.",
+    )
+    http_proxy: str | None = setting(
+        "HTTP_PROXY",
+        default=None,
+        parse=text,
+        expected="an http:// address",
+        help="HTTP proxy to a model at `ws://`.",
+    )
+    all_proxy: str | None = setting(
+        "ALL_PROXY",
+        default=None,
+        parse=text,
+        expected="an http:// address",
+        help="HTTP proxy where the setting for the scheme is not set.",
+    )
+    no_proxy: str | None = setting(
+        "NO_PROXY",
+        default=None,
+        parse=text,
+        expected="host names, addresses and networks with commas between, or *",
+        help="Hosts that are reached directly, with all below them. The loopback is not, unless "
+        "it is named.",
+    )
 
 
 @section
@@ -363,4 +386,11 @@ class LogConfig:
         parse=choice("auto", "json", "text"),
         expected="auto, json or text",
         help="auto: text on a terminal, else one JSON object a line.",
+    )
+    content: bool = setting(
+        "AVR_LOG_CONTENT",
+        default=False,
+        parse=switch,
+        expected="on or off",
+        help="Whether what was said, keys pressed and tools' arguments are logged, at info.",
     )

@@ -1,23 +1,29 @@
-"""How one environment value becomes a setting: parsers, their errors, and secrets.
+"""How one environment value becomes a setting of a section: parsers, their errors, and secrets.
 
 `config.py` declares the settings; this module knows no setting by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlsplit
+import base64
+from collections.abc import Callable, Iterator
+from typing import Any, dataclass_transform
+from urllib.parse import unquote, urlsplit
 
 import attrs
+import environ
 
 from avr_bridge.errors import ConfigError
+from avr_bridge.masking import Mask, masked_address
 
 __all__ = [
     "Secret",
     "Setting",
     "choice",
+    "mask_of",
     "number",
+    "section",
+    "setting",
     "switch",
     "text",
     "unquoted",
@@ -74,6 +80,11 @@ class Setting:
     default: Any
     help: str
 
+    @property
+    def file_env(self) -> str | None:
+        """The variable that names a file with the value; None where there is none."""
+        return f"{self.env}_FILE" if self.parse == Secret.parse else None
+
     def __call__(self, value: Any) -> Any:
         """Convert `value`.
 
@@ -87,20 +98,77 @@ class Setting:
             raise ConfigError([fault])
         return self.parse(value)
 
-    def fault(self, value: Any) -> str | None:
-        """What is wrong with `value`, in one line that names the setting; None if nothing."""
+    def fault(self, value: Any, mask: Mask | None = None) -> str | None:
+        """What is wrong with `value`, in one line that names the setting; None if nothing.
+
+        Args:
+            value: What was found.
+            mask: Takes the secrets of other settings out of what is shown of it.
+        """
         try:
             self.parse(value)
         except ValueError:
-            return f"{self.env}={self._shown(value)}: expected {self.expected}"
+            return f"{self.env}={self._shown(value, mask or Mask())}: expected {self.expected}"
         return None
 
-    def _shown(self, value: Any) -> str:
+    def _shown(self, value: Any, mask: Mask) -> str:
         if isinstance(value, Secret) or self.parse == Secret.parse:
             return "***"
-        shown = str(value)
+        shown = mask(masked_address(str(value)))
         cut = "..." if len(shown) > LONGEST_SHOWN_CHARS else ""
         return f"{shown[:LONGEST_SHOWN_CHARS]}{cut}"
+
+
+def setting(env: str, *, default: Any, parse: Any, expected: str, help: str) -> Any:
+    """Declare one setting of a section: its variable, its default and what it may be."""
+    return environ.var(
+        default=default, name=env, help=help, converter=Setting(env, parse, expected, default, help)
+    )
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(setting,))
+def section[T](cls: type[T]) -> type[T]:
+    """Make a class a frozen section that `BridgeConfig.from_env` fills from the environment."""
+    made: type[T] = environ.config(prefix="", frozen=True)(cls)
+    made.__repr__ = _section_shown  # type: ignore[method-assign]
+    return made
+
+
+def _section_shown(self: Any) -> str:
+    """A section's `repr`: addresses may carry a user and password, which are left out."""
+    values = attrs.asdict(self, recurse=False).items()
+    shown = (
+        f"{name}={(masked_address(value) if isinstance(value, str) else value)!r}"
+        for name, value in values
+    )
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def mask_of(*sections: Any) -> Mask:
+    """A mask for every secret that these sections hold, those within addresses too."""
+    return Mask(secret for one in sections for secret in _secrets_in(one))
+
+
+def _secrets_in(section: Any) -> Iterator[str]:
+    for value in attrs.asdict(section, recurse=False).values():
+        if isinstance(value, Secret):
+            yield value.reveal()
+        elif isinstance(value, str) and "@" in value:
+            yield from _secrets_in_address(value)
+
+
+def _secrets_in_address(address: str) -> Iterator[str]:
+    """The user and password of an address, in every form in which they are sent or shown."""
+    try:
+        user_info = urlsplit(address if "://" in address else f"//{address}").netloc
+    except ValueError:
+        return  # no address: a text with an @ in it
+    given, at, _ = user_info.rpartition("@")
+    if not at:
+        return
+    plain = unquote(given)
+    yield from (given, plain, base64.b64encode(plain.encode()).decode())
+    yield from (given.partition(":")[2], plain.partition(":")[2])
 
 
 def unquoted(value: str) -> str:

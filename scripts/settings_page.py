@@ -13,6 +13,10 @@ All settings come from the environment. Names and defaults are those of `avr-sts
 has the setting. An empty value counts as unset, and one pair of quotes around a value is taken
 off. A value that cannot be is refused at start: all faults in one message, exit code 2.
 
+A secret may come from a file instead: the variable with `_FILE` behind its name then holds the
+file's path. The file is read once, at start; blanks and newlines around the value are taken off.
+It is a fault to set both, and if the file cannot be read or is empty.
+
 This page is made from the code by `make docs`.
 """
 TITLES = {
@@ -33,7 +37,8 @@ def page() -> str:
         parts.append("|---|---|---|---|")
         for known in settings_of(kind):
             default = "" if known.default is None else f"`{known.default}`"
-            parts.append(f"| `{known.env}` | {default} | {known.help} | {known.expected} |")
+            name = f"`{known.env}`" + (f", `{known.file_env}`" if known.file_env else "")
+            parts.append(f"| {name} | {default} | {known.help} | {known.expected} |")
     return "\n".join(parts) + "\n"
 
 

@@ -23,7 +23,7 @@ from avr_bridge.call.orders import FinishItemSound, PlaySound, SilenceNow, Waiti
 from avr_bridge.call.toolwork import ControlJob, ToolJob
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
-from avr_bridge.telemetry import get_logger
+from avr_bridge.telemetry import ContentLog, get_logger
 from avr_bridge.upstream.actions import (
     Abandon,
     Act,
@@ -135,6 +135,7 @@ class _Talk:
         self._ending = line.ending
         self._stats = line.stats
         self._log = log
+        self._content = ContentLog(config.log, log)
         self._decoder: Decoder | None = None
         self._from_model: AudioFormat | None = None
         self._g711_trusted = False
@@ -192,6 +193,7 @@ class _Talk:
         return self._uplink.gap_due_s if self._machine.caller_speaks else math.inf
 
     def _key_pressed(self, digit: str) -> None:
+        self._content.digit(digit)
         self._tell(self._machine.key_pressed(digit, trio.current_time()))
 
     def _greeting_heard(self) -> None:
@@ -244,6 +246,7 @@ class _Talk:
                     self._misread_bytes = 0
                     self._orders.give(SilenceNow(partial(self._silenced, items)))
                 case RunTool(call_id=call_id, name=name, arguments=arguments):
+                    self._content.tool_called(name, arguments)
                     done = partial(self._tool_done, call_id)
                     self._line.give_job(ToolJob(name, arguments, done))
                 case Waiting(on=on):
@@ -254,6 +257,7 @@ class _Talk:
                 case TurnEnded():
                     self._stats.turns += 1
                 case Say(role=role, text=text):
+                    self._content.transcript(role, text)
                     self._orders.give(TranscriptOut(role, text))
                 case Tell(message=message):
                     self._orders.give(ErrorOut(message))

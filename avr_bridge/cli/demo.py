@@ -84,8 +84,10 @@ def demo(
     environ = {**played.settings(os.environ), "AVR_HOST": "127.0.0.1", "PORT": "0"}
     if played.simulated:
         environ["OPENAI_ENDPOINT"] = "ws://127.0.0.1/v1"  # its port is known once it runs
+        environ["no_proxy"] = "127.0.0.1"
     config = config_or_exit(environ)
-    configure_logging(LogConfig(config.log.level if verbose else "error", config.log.format))
+    level = config.log.level if verbose else "error"
+    configure_logging(LogConfig(level, config.log.format, config.log.content), mask=config.mask())
     model = played.intro if played.simulated else config.model.model
     screen.line(f"One call over {transport.upper()} through the bridge to {model}.")
     if played.caller_words != Repeat.caller_words or not played.caller_speaks:

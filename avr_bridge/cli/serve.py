@@ -30,14 +30,14 @@ EXIT_USAGE = 2
 def serve(host: str | None, port: int | None) -> None:
     """Run the bridge. All other settings come from the environment.
 
-    Ends with exit code 0 on SIGTERM or SIGINT, 1 if the port cannot be had, 2 if a setting
-    cannot be.
+    Ends with exit code 0 on SIGTERM or SIGINT, 1 if the port cannot be had or by a bug, 2 if a
+    setting cannot be.
     """
     config = config_or_exit(os.environ)
     server = config.server
-    server = ServerConfig(host or server.host, server.port if port is None else port)
+    server = ServerConfig(host or server.host, server.port if port is None else port, server.token)
     config = attrs.evolve(config, server=server)
-    configure_logging(config.log)
+    configure_logging(config.log, mask=config.mask())
     log = get_logger()
     for warning in config.warnings:
         log.warning(warning)
@@ -46,6 +46,10 @@ def serve(host: str | None, port: int | None) -> None:
     except OSError as error:
         address = f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        # Python's own last words would go past the mask.
+        log.critical("bug in the bridge", exc_info=error)
         sys.exit(1)
 
 

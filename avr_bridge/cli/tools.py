@@ -15,7 +15,6 @@ import click
 
 from avr_bridge.cli.output import say
 from avr_bridge.cli.serve import config_or_exit
-from avr_bridge.config import LogConfig
 from avr_bridge.telemetry import configure_logging
 from avr_bridge.tools import load_tools
 
@@ -40,17 +39,20 @@ def tools(directory: Path | None, schema: bool) -> None:
     No key is needed. Ends with exit code 0, 1 if something in the directory cannot be used, 2 if
     a setting cannot be.
     """
-    configure_logging(LogConfig())
     variables = {**os.environ, KEY: os.environ.get(KEY) or "not-needed-here"}
+    variables.pop(f"{KEY}_FILE", None)
     if directory is not None:
         variables["AVR_TOOLS_DIR"] = str(directory)
-    config = config_or_exit(variables).tools
+    settings = config_or_exit(variables)
+    mask = settings.mask()
+    configure_logging(settings.log, mask=mask)
+    config = settings.tools
     toolbox = load_tools(config)
     missing = "" if Path(config.directory).exists() else "  (does not exist)"
     say(f"directory: {config.directory}{missing}")
     _list(toolbox, with_schema=schema)
     for problem in toolbox.problems:
-        say(f"problem: {problem}")
+        say(f"problem: {mask(problem)}")
     sys.exit(1 if toolbox.problems else 0)
 
 

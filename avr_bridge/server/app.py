@@ -19,12 +19,14 @@ from avr_bridge.call.session import run_call
 from avr_bridge.caller.http_stream import HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
 from avr_bridge.caller.websocket import WebsocketTransport
+from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import get_logger
 from avr_bridge.tools import load_tools
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio.wrappers import TrioWebsocket
 
     from avr_bridge.call.ending import CallSummary
@@ -76,17 +78,27 @@ def create_app(
         except CallFailed:
             return  # logged where it happened, with its causes
 
+    def admitted(asked: BaseRequestWebsocket) -> bool:
+        authorization = asked.headers.get("Authorization", "")
+        queried = asked.args.getlist(TOKEN_PARAMETER)
+        return is_admitted(config.server.token, authorization, queried)
+
     @app.websocket("/")
     @app.websocket("/<path:_path>")
-    async def websocket_call(_path: str = "") -> None:
+    async def websocket_call(_path: str = "") -> Response | None:
         connection = cast("TrioWebsocket", websocket._get_current_object())
+        if not admitted(connection):
+            return _no_entry("websocket")
         await connection.accept()
         transport = WebsocketTransport(connection, _bounded(connection.args))
         await _through_hangup(partial(carry, transport))
         await transport.linger()
+        return None
 
     @app.post("/speech-to-speech-stream")
     async def http_call() -> Response:
+        if not admitted(request):
+            return _no_entry("http")
         call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
         transport = HttpStreamTransport(request.body, call_id, _bounded(request.args))
         response = Response("", content_type="application/octet-stream")
@@ -135,6 +147,14 @@ async def _limit_when_cancelled(kept: trio.CancelScope) -> None:
         kept.deadline = trio.current_time() + HANGUP_LIMIT_S
 
 
+def _no_entry(transport: str) -> Response:
+    """No AVR_TOKEN, no call. A WebSocket is refused before it is one: Node's `ws` then says
+    "Unexpected server response: 401"."""
+    get_logger().warning("caller refused: no token, or a wrong one", transport=transport)
+    headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+    return Response("A token is needed.\n", 401, headers, content_type="text/plain; charset=utf-8")
+
+
 def _bounded(values: Mapping[str, str]) -> dict[str, str]:
-    kept = list(values.items())[:MOST_METADATA]
+    kept = list(without_token(values).items())[:MOST_METADATA]
     return {key[:LONGEST_METADATA_CHARS]: value[:LONGEST_METADATA_CHARS] for key, value in kept}

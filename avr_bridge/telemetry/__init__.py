@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from avr_bridge.telemetry.logs import configure_logging, get_logger
+from avr_bridge.telemetry.logs import ContentLog, configure_logging, get_logger
 
-__all__ = ["configure_logging", "get_logger"]
+__all__ = ["ContentLog", "configure_logging", "get_logger"]

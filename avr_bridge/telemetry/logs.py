@@ -1,7 +1,8 @@
 """Structured logs by structlog: one JSON object a line, or readable text on a terminal.
 
-A message is static text; what varies goes into fields. No transcript, digit, tool argument or
-key is ever put into one; a traceback shows no local variables, for the same reason.
+A message is static text; what varies goes into fields. No key is ever put into one, and a
+traceback shows no local variables; what others put into a text is masked on the way out.
+Transcripts, digits and tool arguments go through `ContentLog`, which is off by default.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import structlog
 
+from avr_bridge.masking import Mask
+
 if TYPE_CHECKING:
     from avr_bridge.config import LogConfig
 
-__all__ = ["configure_logging", "get_logger"]
+__all__ = ["ContentLog", "configure_logging", "get_logger"]
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -26,14 +29,20 @@ _LEVELS = {
 }
 
 
-def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
+def configure_logging(
+    config: LogConfig, stream: TextIO | None = None, *, mask: Mask | None = None
+) -> None:
     """Set up logging for the whole process; programs that embed us may do it their own way.
+
+    What libraries log, from warnings on, becomes lines of ours.
 
     Args:
         config: Level and format.
         stream: Where lines go; default standard error.
+        mask: Takes secrets out of every line; default: only what looks like a key.
     """
     stream = stream or sys.stderr
+    cast("TextIO", _Unfailing(stream, mask or Mask()))
     as_text = config.format == "text" or (config.format == "auto" and stream.isatty())
     final: list[Any]
     if as_text:
@@ -53,20 +62,39 @@ def configure_logging(config: LogConfig, stream: TextIO | None = None) -> None:
             *final,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level]),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(stream))),
+        logger_factory=structlog.WriteLoggerFactory(
+            cast("TextIO", _Unfailing(stream, mask or Mask()))
+        ),
         cache_logger_on_first_use=False,
     )
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, _FromLibraries)]:
+        root.removeHandler(handler)
+    root.addHandler(_FromLibraries(logging.WARNING))
+
+
+class _FromLibraries(logging.Handler):
+    """Quart's and other libraries' records, as lines of our log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage()
+        log = get_logger().bind(library=record.name, words=words)
+        log.log(record.levelno, "a library reports", exc_info=record.exc_info)
 
 
 class _Unfailing:
-    """A stream whose reader may go away: a log that cannot be written ends no call."""
+    """A stream whose reader may go away: a log that cannot be written ends no call.
 
-    def __init__(self, stream: TextIO) -> None:
+    Each line passes here as a whole, so here secrets are taken out of it.
+    """
+
+    def __init__(self, stream: TextIO, mask: Mask) -> None:
         self._stream = stream
+        self._mask = mask
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+            self._stream.write(self._mask(text))
 
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -76,3 +104,30 @@ class _Unfailing:
 def get_logger() -> Any:
     """A logger; `bind(call=...)` adds fields to every line of the one returned."""
     return structlog.get_logger()
+
+
+class ContentLog:
+    """What people said and did in a call; logs it only where AVR_LOG_CONTENT is on.
+
+    Args:
+        config: Says whether it is.
+        log: A logger bound to the call.
+    """
+
+    def __init__(self, config: LogConfig, log: Any) -> None:
+        self._log = log if config.content else None
+
+    def transcript(self, role: str, text: str) -> None:
+        """A finished piece of what was said."""
+        if self._log is not None:
+            self._log.info("transcript", role=role, text=text)
+
+    def digit(self, digit: str) -> None:
+        """A key of the keypad."""
+        if self._log is not None:
+            self._log.info("key pressed", digit=digit)
+
+    def tool_called(self, name: str, arguments: str) -> None:
+        """A tool as the model asked for it."""
+        if self._log is not None:
+            self._log.info("tool called", tool=name, arguments=arguments)

@@ -20,15 +20,19 @@ import trio_websocket
 import wsproto.utilities
 
 from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, UpstreamUnavailable
+from avr_bridge.settings import mask_of
 from avr_bridge.upstream.commands import AppendAudio, Command
 from avr_bridge.upstream.dialect import DialectName, dialect_of_url, headers_for
 from avr_bridge.upstream.endpoint import realtime_url
+from avr_bridge.upstream.masked import MaskedSocket
+from avr_bridge.upstream.proxy import open_tunnel, proxy_of
 from avr_bridge.upstream.socket import MessageSocket
 from avr_bridge.upstream.translation import Translator
 
 if TYPE_CHECKING:
     from avr_bridge.audio.format import AudioFormat
     from avr_bridge.config import ModelConfig
+    from avr_bridge.proxies import ProxyAddress
     from avr_bridge.upstream.events import ServerEvent, Unknown
 
 __all__ = ["Dial", "RealtimeConnection", "dial_realtime", "open_realtime"]
@@ -147,13 +151,14 @@ async def open_realtime(
         UpstreamUnavailable: It could not be reached; another try may help.
         UpstreamRejected: It refused us; another try cannot help.
     """
-    dial = dial or dial_realtime
     url = realtime_url(config)
+    dial = dial or functools.partial(dial_realtime, proxy=proxy_of(config, url))
     auto = config.dialect == "auto"
     name = dialect_of_url(url) if auto else DialectName(config.dialect)
     key = config.api_key.reveal() if config.api_key else None
     async with dial(url, headers_for(url, key, name)) as socket:
-        connection = RealtimeConnection(socket, Translator(name, verify=auto))
+        masked = MaskedSocket(socket, mask_of(config))
+        connection = RealtimeConnection(masked, Translator(name, verify=auto))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection._write)
             yield connection
@@ -162,19 +167,20 @@ async def open_realtime(
 
 @asynccontextmanager
 async def dial_realtime(
-    url: str, headers: Sequence[tuple[str, str]]
+    url: str, headers: Sequence[tuple[str, str]], *, proxy: ProxyAddress | None = None
 ) -> AsyncGenerator[MessageSocket]:
-    """Dial over trio-websocket; connect and close have their own deadlines.
+    """Dial over trio-websocket, through `proxy` if given; connect and close have their deadlines.
 
     The TCP stream is opened and closed here and not by trio-websocket 0.12, which leaves it to
     the garbage collector where the server closed first.
 
     Raises:
         UpstreamUnavailable: Network, TLS, deadline, or a status that may pass (429, 5xx).
-        UpstreamRejected: Any other status: a wrong address, key or model.
+        UpstreamRejected: Any other status: a wrong address, key or model; a certificate that is
+            not accepted; a proxy that refuses us.
     """
     deadline_s = trio.current_time() + CONNECT_LIMIT_S
-    stream = await _open_stream(url, deadline_s)
+    stream = await _open_stream(url, deadline_s, proxy)
     refusal: UpstreamError | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -200,27 +206,37 @@ async def dial_realtime(
 
 
 async def _open_stream(
-    url: str, deadline_s: float
+    url: str, deadline_s: float, proxy: ProxyAddress | None = None
 ) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "wss"
+    port = parts.port or (443 if secure else 80)
     with trio.move_on_at(deadline_s):
         try:
-            if not secure:
-                return await trio.open_tcp_stream(host, parts.port or 80)
-            stream = await trio.open_ssl_over_tcp_stream(
-                host, parts.port or 443, ssl_context=_tls_context(), https_compatible=True
-            )
-            try:
-                await stream.do_handshake()
-            except BaseException:
-                await trio.aclose_forcefully(stream)
-                raise
+            if proxy is not None:
+                plain = await open_tunnel(proxy, host, port)
+            else:
+                plain = await trio.open_tcp_stream(host, port)
+            return await _secured(plain, host) if secure else plain
         except (OSError, trio.BrokenResourceError) as error:
-            raise UpstreamUnavailable(f"no connection: {error.__cause__ or error}") from error
-        return stream
-    raise UpstreamUnavailable(_TOO_SLOW)
+            cause = error.__cause__ or error
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                words = f"TLS: the server's certificate is not accepted: {cause.verify_message}"
+                raise UpstreamRejected(words) from error
+            what = "no connection: TLS" if isinstance(cause, ssl.SSLError) else "no connection"
+            raise UpstreamUnavailable(f"{what}: {cause}") from error
+    raise UpstreamUnavailable(_TOO_SLOW + (f" through the proxy {proxy}" if proxy else ""))
+
+
+async def _secured(plain: trio.SocketStream, host: str) -> trio.SSLStream[trio.SocketStream]:
+    stream = trio.SSLStream(plain, _tls_context(), server_hostname=host, https_compatible=True)
+    try:
+        await stream.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return stream
 
 
 async def _upgrade(

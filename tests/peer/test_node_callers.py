@@ -250,3 +250,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+async def test_node_understands_a_refusal(tmp_path: Path) -> None:
+    """Without AVR_TOKEN `ws` opens nothing and names the status; with it there is a call."""
+    async with open_bridge(PLAIN | {"AVR_TOKEN": KEY}, SimulatedRealtime(Echo())) as bridge:
+        url = f"ws://127.0.0.1:{bridge.port}/?from=2000"
+        refused = await place_call("ws_caller.mjs", options(tmp_path, url, deflate=True))
+        with_token = options(tmp_path, f"{url}&token={KEY}", deflate=True)
+        report = await place_call("ws_caller.mjs", with_token)
+        assert await bridge.stop() == 0
+    assert refused["errors"][0] == "Error: Unexpected server response: 401"
+    assert refused["frames"] == 0
+    assert_heard_the_question(tmp_path, report)
+    assert KEY not in str(bridge.log)

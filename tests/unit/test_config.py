@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 import pytest
 
 from avr_bridge import BridgeConfig, ConfigError, ModelConfig, Secret, ServerConfig
 from avr_bridge.sections import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "sk-planted-secret"
 WIKI_PAGE_OF_SEPTEMBER_2025 = {
@@ -187,3 +192,128 @@ def test_a_key_with_blanks_around_it_is_trimmed_and_a_bad_one_is_not_shown() -> 
     assert trimmed.reveal() == KEY
     (fault,) = faults_of(OPENAI_API_KEY=f"{KEY} {KEY}")
     assert KEY not in fault
+
+
+def written(path: Path, content: bytes) -> str:
+    path.write_bytes(content)
+    return str(path)
+
+
+@pytest.mark.parametrize("content", [f"{KEY}\n", f" {KEY}\r\n\n", f"\ufeff{KEY}"])
+def test_a_key_may_come_from_a_file(tmp_path: Path, content: str) -> None:
+    """Newlines, blanks and a byte order mark around it are not part of it."""
+    path = written(tmp_path / "key", content.encode())
+    config = BridgeConfig.from_env({"OPENAI_API_KEY_FILE": path, "AVR_TOKEN_FILE": path})
+    assert config.model.api_key == Secret(KEY)
+    assert config.server.token == Secret(KEY)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "the file is empty"),
+        (b" \n", "the file is empty"),
+        (b"sk-\xff", "the file is no text"),
+        (b"sk-one\nsk-two\n", "expected the key of the Realtime API in the file"),
+        (b"x" * 20_000, "the file is too long"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_a_file_that_cannot_be_is_told_with_the_other_faults(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    """One line each; that the key is missing is not told on top; its content is not shown."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        BridgeConfig.from_env({"OPENAI_API_KEY_FILE": str(path), "PORT": "x"})
+    about_file, about_port = caught.value.faults
+    assert about_file.startswith(f"OPENAI_API_KEY_FILE={path}: ")
+    assert words in about_file
+    assert about_port.startswith("PORT=x")
+    assert "sk-" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_key_and_its_file_are_a_contradiction(tmp_path: Path) -> None:
+    """Which one is meant cannot be known."""
+    path = written(tmp_path / "key", b"another-key")
+    (fault,) = faults_of(OPENAI_API_KEY_FILE=path)
+    assert fault == "OPENAI_API_KEY and OPENAI_API_KEY_FILE are both set: expected one of them"
+
+
+def test_a_key_in_place_of_its_files_path_is_not_shown() -> None:
+    """The commonest mistake with such variables."""
+    with pytest.raises(ConfigError) as caught:
+        BridgeConfig.from_env({"OPENAI_API_KEY_FILE": "a-planted-key"})
+    assert "a-planted-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "ftp://user:planted-pass@host/v1",
+        "wss://user:planted/pass@host/v1",
+        "user:planted-pass@host",
+        "ftp://host/v1?api-key=planted-pass",
+        f"ftp://{'h' * 70}.{KEY}/v1",
+        KEY,
+    ],
+)
+def test_a_refused_address_shows_no_password(endpoint: str) -> None:
+    """Nor the key of another setting, not even where its end is cut off."""
+    (fault,) = faults_of(OPENAI_ENDPOINT=endpoint)
+    assert fault.startswith("OPENAI_ENDPOINT=")
+    assert "planted" not in fault
+
+
+def test_a_password_in_the_models_address_is_left_out_with_a_warning() -> None:
+    """It was never sent; the key has its own setting."""
+    config = from_env(OPENAI_ENDPOINT="wss://user:planted@host:9/v1?a=b")
+    assert config.model.endpoint == "wss://host:9/v1?a=b"
+    (warning,) = config.warnings
+    assert "OPENAI_API_KEY" in warning
+    assert "planted" not in warning
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "warned"),
+    [
+        ("ws://model.internal:8080/v1", True),
+        ("http://10.0.0.1/v1", True),
+        ("wss://model.internal/v1", False),
+        ("ws://127.0.0.1:8080/v1", False),
+        ("ws://localhost/v1", False),
+        ("http://[::1]:9/v1", False),
+    ],
+)
+def test_an_unencrypted_way_to_another_machine_warns(endpoint: str, warned: bool) -> None:
+    """The key and the sound of calls can be read on the way."""
+    assert any("not encrypted" in line for line in from_env(OPENAI_ENDPOINT=endpoint).warnings) is (
+        warned
+    )
+
+
+def test_a_short_token_warns() -> None:
+    """It is taken all the same."""
+    (warning,) = from_env(AVR_TOKEN="sesame").warnings
+    assert "AVR_TOKEN is short" in warning
+    assert "sesame" not in warning
+    assert from_env(AVR_TOKEN="0123456789abcdef").warnings == ()
+
+
+def test_proxy_variables_and_their_lower_case() -> None:
+    """Lower case wins, as in curl."""
+    config = from_env(HTTPS_PROXY="http://a:1", https_proxy="http://b:2", no_proxy="c")
+    assert config.model.https_proxy == "http://b:2"
+    assert config.model.no_proxy == "c"
+
+
+def test_a_proxy_that_cannot_be_is_told_with_the_other_faults() -> None:
+    """Only the one on the way to the model has to be an HTTP proxy."""
+    about_port, about_proxy = faults_of(PORT="x", ALL_PROXY="socks5://u:planted@h:1")
+    assert about_port.startswith("PORT=x")
+    assert about_proxy == "ALL_PROXY: socks5:// proxies are not supported, only http://"
+    assert from_env(HTTP_PROXY="socks5://h:1").model.http_proxy
+    assert from_env(ALL_PROXY="socks5://h:1", NO_PROXY="api.openai.com").model.all_proxy

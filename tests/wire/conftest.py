@@ -45,7 +45,7 @@ class Bridge:
 
 @asynccontextmanager
 async def open_bridge(
-    simulator: SimulatedRealtime | None = None, **model: Any
+    simulator: SimulatedRealtime | None = None, *, token: str | None = None, **model: Any
 ) -> AsyncGenerator[Bridge]:
     """The simulator and the bridge on free ports of the loopback."""
     simulator = simulator or SimulatedRealtime()
@@ -54,7 +54,7 @@ async def open_bridge(
             endpoint = await nursery.start(simulator.serve)
             config = BridgeConfig(
                 model=ModelConfig(api_key=Secret("k"), endpoint=endpoint, **model),
-                server=ServerConfig("127.0.0.1", 0),
+                server=ServerConfig("127.0.0.1", 0, Secret(token) if token else None),
             )
             addresses = await nursery.start(partial(serve, config))
             yield Bridge(addresses[0], simulator, log)
