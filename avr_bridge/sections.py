@@ -49,7 +49,7 @@ def section[T](cls: type[T]) -> type[T]:
 
 @section
 class ServerConfig:
-    """Where the bridge listens."""
+    """Where the bridge listens, and what its callers may do."""
 
     host: str = setting(
         "AVR_HOST",
@@ -64,6 +64,28 @@ class ServerConfig:
         parse=whole_number(0, 65535),
         expected="a port number, 0 to 65535 (0: any free one)",
         help="Port of both transports, WebSocket and HTTP.",
+    )
+    no_audio_s: float = setting(
+        "AVR_NO_AUDIO_S",
+        default=60.0,
+        parse=number(0.0, 3600.0),
+        expected="seconds, 0 (never) to 3600",
+        help="A call ends after so long without sound from avr-core, which sends silence too.",
+    )
+    max_calls: int = setting(
+        "AVR_MAX_CALLS",
+        default=0,
+        parse=whole_number(0, 100_000),
+        expected="a whole number, 0 (no limit) to 100000",
+        help="Most calls at a time; a further one is refused with 1013, over HTTP with 503.",
+    )
+    max_lag_ms: int = setting(
+        "AVR_MAX_LAG_MS",
+        default=150,
+        parse=whole_number(0, 10_000),
+        expected="milliseconds, 0 (never) to 10000",
+        help="Lag of the event loop from which new calls are refused, so that running ones "
+        "stay good.",
     )
 
 

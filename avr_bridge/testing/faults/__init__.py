@@ -1,0 +1,1 @@
+"""Peers that misbehave, each by an explicit pattern."""
