@@ -61,22 +61,18 @@ UNACKNOWLEDGED_LIMIT_S = 8.0
 KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_PROBES = 5, 1, 3
 """The same for a connection on which nothing is sent."""
 
-HEAD_LIMIT_S = 5.0
-"""From accepting a connection, or from the last answer on it, until a whole request head."""
+HEAD_LIMIT_S = 5.0  # from the accept, or from the last answer, to the end of a request's head
 
 MOST_WITHOUT_HEAD = 256
 """Connections without a request; of more the oldest is dropped. 1,024 descriptors are usual."""
 
-MESSAGE_LIMIT_S = 10.0
-"""From a message's first byte to its last."""
+MESSAGE_LIMIT_S = 10.0  # from a message's first byte to its last
 
 FRAME_BURST, FRAMES_PER_S = 4_000, 1_000.0
 """WebSocket frames of any kind; the call's own limit on messages is half of it and comes first."""
 
-LINGER_S = 2.0
-LINGER_BYTES = 16 * 1024 * 1024
-"""How long a peer may take to leave after our close, and what it may still send: closing before
-it has read ours would take the close code from it."""
+LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024
+"""For a peer to leave after our close, and what it may still send: it has to read our code."""
 
 _VANISHED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
 _LAST_ACK_AT = 56
@@ -166,13 +162,12 @@ class _Connection:
         """Carry the connection to its end, whatever happens on it."""
         try:
             set_socket_options(self._stream.socket)
-            peer_name = self._stream.socket.getpeername()[:2]
-            own_name = self._stream.socket.getsockname()[:2]
+            peer, own = self._stream.socket.getpeername()[:2], self._stream.socket.getsockname()[:2]
             async with trio.open_nursery() as nursery:
                 tasks: Any = _Tasks(nursery)
                 state = ConnectionState({Peer.KEY: self._peer})
                 args = (self._app, self._config, self._context, tasks, state, False)
-                self._protocol = _Http11(*args, peer_name, own_name, self._send)
+                self._protocol = _Http11(*args, peer, own, self._send)
                 self._wait_for_head()
                 await self._read()
                 await self._protocol.handle(Closed())
@@ -295,7 +290,6 @@ class _Tasks:
                 await give.send(event)
 
         self._nursery.start_soon(run)
-        await trio.lowlevel.checkpoint()
         return put
 
 
@@ -322,8 +316,14 @@ class _Http11(H11Protocol):
         self.stream = kind(*around, self.client, self.server, self.stream_send, STREAM_ID)
         version, method = request.http_version.decode(), request.method.decode().upper()
         path, state = request.target, self.connection_state
-        await self.stream.handle(StreamRequest(STREAM_ID, headers, version, method, path, state))
-        self.keep_alive_requests += 1
+        try:
+            await self.stream.handle(
+                StreamRequest(STREAM_ID, headers, version, method, path, state)
+            )
+        except UnicodeDecodeError:  # a header that is not ASCII where it has to be
+            self.stream = None
+            await self._send_error_response(400)
+            await self.send(Closed())
 
 
 class _WebsocketStream(WSStream):
@@ -339,11 +339,12 @@ class _WebsocketStream(WSStream):
         if isinstance(event, Data) and not self.closed:
             await self._decided.wait()  # Hypercorn would fail on what comes before the accept
         await super().handle(event)
-        if isinstance(event, StreamRequest) and self.closed:  # 400; it would leave it open
+        if isinstance(event, StreamRequest) and self.closed:  # refused; it would stay open
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: Any) -> None:
-        await super().app_send(message)
+        if message is None or self.state is not ASGIWebsocketState.CLOSED:
+            await super().app_send(message)
         if self.closed or self.state is not ASGIWebsocketState.HANDSHAKE:
             self._decided.set()
 
@@ -365,7 +366,6 @@ class _WebsocketStream(WSStream):
             await self._refuse(Leaving.TOO_SLOW)
 
     async def _handle_event(self, event: Any) -> bool:
-        """Whether more may follow."""
         if isinstance(event, Message):
             try:
                 self.buffer.extend(event)

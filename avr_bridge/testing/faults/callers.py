@@ -178,27 +178,24 @@ class FaultyCaller:
         errors: list[str] = []
         text = ""
         while True:
-            try:
-                data = await self._receive()
-            except trio.BrokenResourceError:
-                return Seen("reset", None, "", tuple(errors), self._received_bytes)
-            if not data:
-                return Seen("eof", None, "", tuple(errors), self._received_bytes)
-            self._ws.receive_data(data)
-            for event in self._ws.events():
+            for event in self._ws.events():  # some may have come with the handshake
                 if isinstance(event, TextMessage):
                     text += event.data
                     if event.message_finished:
                         message, text = msgspec.json.decode(text), ""
                         errors += [message["message"]] if message["type"] == "error" else []
                 elif isinstance(event, CloseConnection):
-                    return Seen(
-                        "closed",
-                        event.code,
-                        event.reason or "",
-                        tuple(errors),
-                        self._received_bytes,
-                    )
+                    return self._seen("closed", errors, int(event.code), event.reason or "")
+            try:
+                data = await self._receive()
+            except trio.BrokenResourceError:
+                return self._seen("reset", errors)
+            if not data:
+                return self._seen("eof", errors)
+            self._ws.receive_data(data)
+
+    def _seen(self, how: str, errors: list[str], code: int | None = None, reason: str = "") -> Seen:
+        return Seen(how, code, reason, tuple(errors), self._received_bytes)
 
     async def _read_http(self) -> Seen:
         status: int | None = None
