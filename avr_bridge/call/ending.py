@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import attrs
 import trio
 
+from avr_bridge.caller.transport import Leaving
 from avr_bridge.errors import AvrBridgeError
 
 __all__ = ["CallEnding", "CallFailed", "CallSummary", "EndReason"]
@@ -21,6 +22,27 @@ class EndReason(enum.Enum):
 
     CALLER_STALLED = "caller_stalled"
     """The caller's side no longer reads what it is sent."""
+
+    CALLER_VANISHED = "caller_vanished"
+    """The caller's machine or network is gone: nothing that was sent is acknowledged."""
+
+    CALLER_SENT_NO_INIT = "caller_sent_no_init"
+    """The caller connected and never said which call this is."""
+
+    CALLER_SENT_NO_AUDIO = "caller_sent_no_audio"
+    """No sound of the caller for ``AVR_NO_AUDIO_S``. Silence is sound; this is nothing at all."""
+
+    CALLER_TOO_SLOW = "caller_too_slow"
+    """The caller's sound came in drips, far below real time, or a message was never finished."""
+
+    CALLER_FLOODED = "caller_flooded"
+    """The caller sent messages or sound far faster than real time."""
+
+    CALLER_MESSAGE_TOO_BIG = "caller_message_too_big"
+    """The caller sent one message of over 1 MiB."""
+
+    CALLER_BROKE_PROTOCOL = "caller_broke_protocol"
+    """The caller sent what is no WebSocket frame, or no UTF-8."""
 
     MODEL_UNAVAILABLE = "model_unavailable"
     """The model could not be reached, or did not set the session up in time."""
@@ -44,6 +66,13 @@ class EndReason(enum.Enum):
 CLOSE_CODES = {
     EndReason.CALLER_HUNG_UP: 1000,
     EndReason.CALLER_STALLED: 1008,
+    EndReason.CALLER_VANISHED: 1008,
+    EndReason.CALLER_SENT_NO_INIT: 1008,
+    EndReason.CALLER_SENT_NO_AUDIO: 1008,
+    EndReason.CALLER_TOO_SLOW: 1008,
+    EndReason.CALLER_FLOODED: 1008,
+    EndReason.CALLER_MESSAGE_TOO_BIG: 1009,
+    EndReason.CALLER_BROKE_PROTOCOL: 1002,
     EndReason.MODEL_UNAVAILABLE: 1011,
     EndReason.MODEL_REJECTED: 1011,
     EndReason.MODEL_CLOSED: 1011,
@@ -51,7 +80,29 @@ CLOSE_CODES = {
     EndReason.CANCELLED: 1001,
     EndReason.INTERNAL_ERROR: 1011,
 }
-"""WebSocket close code toward the caller, by reason (RFC 6455 §7.4.1)."""
+"""WebSocket close code toward the caller, by reason (RFC 6455 §7.4.1). One that stalled or vanished
+is cut off and sees none."""
+
+BLAMED_ON_CALLER = {
+    EndReason.CALLER_SENT_NO_INIT: "no init was received",
+    EndReason.CALLER_SENT_NO_AUDIO: "no audio was received",
+    EndReason.CALLER_TOO_SLOW: "audio came far slower than real time",
+    EndReason.CALLER_FLOODED: "messages or audio came far faster than real time",
+    EndReason.CALLER_MESSAGE_TOO_BIG: "a message of over 1 MiB was received",
+    EndReason.CALLER_BROKE_PROTOCOL: "what was received is no WebSocket frame",
+}
+"""What the caller's side is told before the close, where it still reads."""
+
+REASON_OF_LEAVING = {
+    Leaving.HUNG_UP: EndReason.CALLER_HUNG_UP,
+    Leaving.STALLED: EndReason.CALLER_STALLED,
+    Leaving.VANISHED: EndReason.CALLER_VANISHED,
+    Leaving.TOO_SLOW: EndReason.CALLER_TOO_SLOW,
+    Leaving.FLOODED: EndReason.CALLER_FLOODED,
+    Leaving.MESSAGE_TOO_BIG: EndReason.CALLER_MESSAGE_TOO_BIG,
+    Leaving.BROKE_PROTOCOL: EndReason.CALLER_BROKE_PROTOCOL,
+}
+"""Why a call ends whose caller's connection came to its end in one of these ways."""
 
 
 class CallEnding:

@@ -1,14 +1,20 @@
 """`pump_inbound`: everything the caller's side sends, taken off its socket at once.
 
-The first task on the road of the caller's sound. It waits for nothing but the caller: Quart's
-receive queue has no bound, so whoever is slow here would grow memory and delay.
+The first task on the road of the caller's sound. It waits for nothing but the caller, and for
+that no longer than a sound caller can take: one that never begins, sends nothing, sends in drips
+or floods ends its call. It knows no transport.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from avr_bridge.call.ending import EndReason
+import trio
+
+from avr_bridge.audio.format import PCM16_8K
+from avr_bridge.call.ending import REASON_OF_LEAVING, EndReason
+from avr_bridge.caller.budget import Budget
 from avr_bridge.caller.transport import (
     CallerAudio,
     CallerFault,
@@ -20,37 +26,103 @@ from avr_bridge.caller.transport import (
 )
 
 if TYPE_CHECKING:
-    import trio
-
     from avr_bridge.call.line import CallLine
+    from avr_bridge.caller.transport import CallerEvent
 
 
 __all__ = ["pump_inbound"]
 
+INIT_LIMIT_S = 10.0
+"""For avr-core's first message, which it sends at once."""
+
+LEAST_PART_OF_REAL_TIME = 0.1
+"""avr-core sends its sound continuously; a caller with less than this for a whole
+``AVR_NO_AUDIO_S`` is none."""
+
+MESSAGE_BURST = 2_000
+MESSAGES_PER_S = 500.0
+"""avr-core sends 50 a second. The burst is half a minute of a network that stalled; the rate is
+ten times real time, and costs a twentieth of a processor."""
+
+AUDIO_BURST_S = 120.0
+AUDIO_PER_S = 2.0
+"""Seconds of sound at once, and in each second. The two longest messages pass."""
+
 
 async def pump_inbound(
-    transport: CallerTransport, starts: trio.MemorySendChannel[CallStarted], line: CallLine
+    transport: CallerTransport,
+    starts: trio.MemorySendChannel[CallStarted],
+    line: CallLine,
+    no_audio_s: float = 0.0,
 ) -> None:
     """Carry the caller's events on until the caller leaves or the call is cancelled.
 
     Args:
         starts: Capacity 1; gets the one `CallStarted`.
+        no_audio_s: The call ends after so long without sound; 0: never.
     """
-    stats = line.stats
-    while True:
-        match await transport.receive():
+    pump = _InboundPump(starts, line, no_audio_s)
+    while line.ending.reason is None:
+        with trio.move_on_at(pump.due_s) as waited:
+            event = await transport.receive()
+        if waited.cancelled_caught:
+            line.ending.end(pump.what_is_missing())
+        else:
+            pump.carry(event)
+
+
+class _InboundPump:
+    def __init__(
+        self, starts: trio.MemorySendChannel[CallStarted], line: CallLine, no_audio_s: float
+    ) -> None:
+        now_s = trio.current_time()
+        self._starts = starts
+        self._line = line
+        self._no_audio_s = no_audio_s or math.inf
+        self._enough_bytes = PCM16_8K.bytes_of_ms(no_audio_s * 1000 * LEAST_PART_OF_REAL_TIME)
+        self._messages = Budget(MESSAGE_BURST, MESSAGES_PER_S, now_s)
+        self._audio_s = Budget(AUDIO_BURST_S, AUDIO_PER_S, now_s)
+        self._started = False
+        self._recent_bytes = 0
+        self.due_s = now_s + INIT_LIMIT_S
+
+    def what_is_missing(self) -> EndReason:
+        """Why nobody waits beyond `due_s`."""
+        if not self._started:
+            return EndReason.CALLER_SENT_NO_INIT
+        return EndReason.CALLER_TOO_SLOW if self._recent_bytes else EndReason.CALLER_SENT_NO_AUDIO
+
+    def carry(self, event: CallerEvent) -> None:
+        """One event to where it belongs."""
+        line, stats = self._line, self._line.stats
+        now_s = trio.current_time()
+        if not self._messages.spend(1, now_s):
+            line.ending.end(EndReason.CALLER_FLOODED, "messages")
+            return
+        match event:
             case CallerAudio(pcm=pcm):
                 stats.caller_bytes += len(pcm)
+                self._note_audio(len(pcm), now_s)
                 line.uplink.push(pcm)
             case CallStarted() as start:
                 stats.uuid = start.uuid
-                starts.send_nowait(start)
+                self._started = True
+                self.due_s = now_s + self._no_audio_s
+                self._recent_bytes = 0
+                self._starts.send_nowait(start)
             case DtmfDigit(digit=digit):
                 stats.digits += 1
                 line.keypad.press(digit)
             case CallerFault(message=message):
                 stats.faults += 1
                 line.orders.give(ErrorOut(message))
-            case CallerLeft():
-                line.ending.end(EndReason.CALLER_HUNG_UP)
-                return
+            case CallerLeft(how=how):
+                line.ending.end(REASON_OF_LEAVING[how])
+
+    def _note_audio(self, pcm_bytes: int, now_s: float) -> None:
+        if not self._audio_s.spend(PCM16_8K.ms(pcm_bytes) / 1000, now_s):
+            self._line.ending.end(EndReason.CALLER_FLOODED, "audio")
+        self._recent_bytes += pcm_bytes
+        if self._started and self._recent_bytes >= self._enough_bytes:
+            self._recent_bytes = 0
+            self.due_s = now_s + self._no_audio_s

@@ -44,6 +44,9 @@ LOOP_AFTER_S = 0.4
 LOOP_LEAD_S = 0.04
 """How far the waiting sound is sent ahead: the model's first word waits for no more of it."""
 
+INBOUND_IS_TOLD_S = 0.5
+"""The inbound pump hears of the caller's end as well, and how it came about: it goes first."""
+
 LONGEST_ANSWER_MS = 15 * 60 * 1000
 """Sound waiting to be played: 14 MB. The longest answer a model gives lasts under 4 minutes at
 4,096 tokens; more than this is a model that never stops."""
@@ -67,6 +70,7 @@ async def pump_outbound(
             if order is not None:
                 await pump.carry_out(order)
     except CallerGone:
+        await trio.sleep(INBOUND_IS_TOLD_S)
         ending.end(EndReason.CALLER_HUNG_UP)
 
 

@@ -14,7 +14,14 @@ import trio
 
 from avr_bridge.audio.format import FRAME_MS, PCM16_8K
 from avr_bridge.call.conversation import run_conversation
-from avr_bridge.call.ending import CLOSE_CODES, CallEnding, CallFailed, CallSummary, EndReason
+from avr_bridge.call.ending import (
+    BLAMED_ON_CALLER,
+    CLOSE_CODES,
+    CallEnding,
+    CallFailed,
+    CallSummary,
+    EndReason,
+)
 from avr_bridge.call.greeting import play_recorded_greeting, without_greeting_file
 from avr_bridge.call.inbound import pump_inbound
 from avr_bridge.call.instructions import settings_for_call
@@ -42,6 +49,7 @@ GOODBYE_LIMIT_S = 1.0
 """For the last message and the close. The only shielded wait of a call."""
 
 _TOLD_TO_CALLER = {
+    **BLAMED_ON_CALLER,
     EndReason.MODEL_UNAVAILABLE: "the model cannot be reached",
     EndReason.MODEL_REJECTED: "the model refuses the call",
     EndReason.MODEL_CLOSED: "the model ended the session",
@@ -113,7 +121,9 @@ async def run_call(
     try:
         with ending.scope(), give_orders, take_orders, give_start, take_start, give_job, take_jobs:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pump_inbound, transport, give_start, line)
+                nursery.start_soon(
+                    pump_inbound, transport, give_start, line, config.server.no_audio_s
+                )
                 nursery.start_soon(pump_outbound, transport, take_orders, ending, stats)
                 nursery.start_soon(converse_to_the_end, nursery)
     except* Exception as group:

@@ -18,22 +18,24 @@ import attrs
 import trio
 from quart.wrappers.base import ClientDisconnectedError
 from quart.wrappers.response import ResponseBody
+from quart_trio.datastructures import TrioQueue
+from quart_trio.wrappers.request import TrioBody, TrioRequest
 
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerAudio,
     CallerEvent,
-    CallerLeft,
     CallerMessage,
     CallerTransport,
     CallStarted,
+    Peer,
 )
 from avr_bridge.errors import CallerGone
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["HttpStreamTransport", "SpeechStreamBody"]
+__all__ = ["BoundedRequest", "HttpStreamTransport", "SpeechStreamBody"]
 
 LEAD_MS = 120
 """Six frames ahead of real time: enough for a late wake-up on a busy machine, and all that still
@@ -44,6 +46,28 @@ CHUNKS_WAITING = 8
 peer does not read, and the pump feels it."""
 
 
+PIECES_WAITING = 4
+"""Pieces of the body, of 64 KiB at the most, between Quart's reader and the call, which takes
+them off at once. Quart-Trio's own queue has no bound."""
+
+
+class _BoundedQueue(TrioQueue[bytes]):
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[bytes](PIECES_WAITING)
+
+
+class _BoundedBody(TrioBody):
+    def __init__(self, expected_content_length: int | None, max_content_length: int | None) -> None:
+        super().__init__(expected_content_length, max_content_length)
+        self._queue = _BoundedQueue()  # type: ignore[assignment] # as in Quart-Trio
+
+
+class BoundedRequest(TrioRequest):
+    """Quart-Trio's request with a bound on what of its body waits to be read."""
+
+    body_class = _BoundedBody
+
+
 class HttpStreamTransport:
     """One legacy call.
 
@@ -51,12 +75,20 @@ class HttpStreamTransport:
         body: The request's body: PCM16 LE mono, 8 kHz, in chunks of any length.
         uuid: The call's id, from ``X-UUID`` or made up.
         metadata: Query parameters.
+        peer: Says how the connection ended, once it has.
     """
 
     lead_ms = LEAD_MS
 
-    def __init__(self, body: AsyncIterable[bytes], uuid: str, metadata: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        body: AsyncIterable[bytes],
+        uuid: str,
+        metadata: Mapping[str, str],
+        peer: Peer | None = None,
+    ) -> None:
         self.metadata = metadata
+        self._peer = peer or Peer()
         self._uuid: str | None = uuid
         self._body = aiter(body)
         self._odd = b""
@@ -72,7 +104,7 @@ class HttpStreamTransport:
             try:
                 chunk = await anext(self._body)
             except (StopAsyncIteration, ClientDisconnectedError):
-                return CallerLeft()
+                return self._peer.left()
             chunk = self._odd + chunk
             self._odd = chunk[len(chunk) & ~1 :]
             if len(chunk) > 1:

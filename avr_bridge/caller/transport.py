@@ -6,7 +6,8 @@ own. Values only: no wire format is known here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import enum
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
@@ -25,6 +26,8 @@ __all__ = [
     "DtmfDigit",
     "ErrorOut",
     "Interruption",
+    "Leaving",
+    "Peer",
     "TranscriptOut",
 ]
 
@@ -57,9 +60,50 @@ class CallerFault:
     message: str
 
 
+class Leaving(enum.Enum):
+    """How a caller's connection came to its end."""
+
+    HUNG_UP = enum.auto()
+    STALLED = enum.auto()
+    VANISHED = enum.auto()
+    TOO_SLOW = enum.auto()
+    FLOODED = enum.auto()
+    MESSAGE_TOO_BIG = enum.auto()
+    BROKE_PROTOCOL = enum.auto()
+
+
 @attrs.frozen
 class CallerLeft:
-    """The caller hung up, or the connection is gone. Nothing follows."""
+    """The caller hung up, or the connection is gone: `how`. Nothing follows."""
+
+    how: Leaving = Leaving.HUNG_UP
+
+
+@attrs.define(eq=False)
+class Peer:
+    """What the server saw of one connection's end; a transport looks here when it is over.
+
+    The server puts it into the connection's ASGI state under `KEY`.
+    """
+
+    KEY: ClassVar[str] = "avr_bridge.peer"
+
+    how: Leaving = Leaving.HUNG_UP
+
+    def left(self) -> CallerLeft:
+        """The event for the call."""
+        return CallerLeft(self.how)
+
+    def blame(self, how: Leaving) -> None:
+        """Note how the connection ends; the first word stands."""
+        if self.how is Leaving.HUNG_UP:
+            self.how = how
+
+    @classmethod
+    def of(cls, scope: Mapping[str, Any]) -> Peer:
+        """The one of this ASGI scope; a fresh one under another server."""
+        found = (scope.get("state") or {}).get(cls.KEY)
+        return found if isinstance(found, cls) else cls()
 
 
 CallerEvent = CallStarted | CallerAudio | DtmfDigit | CallerFault | CallerLeft

@@ -11,23 +11,42 @@ from collections.abc import Mapping
 import attrs
 import trio
 from quart.wrappers.base import ClientDisconnectedError
-from quart_trio.wrappers import TrioWebsocket
+from quart_trio.datastructures import TrioQueue
+from quart_trio.wrappers.websocket import TrioBuffer, TrioWebsocket
 
 from avr_bridge.caller.protocol import CallerProtocol
-from avr_bridge.caller.transport import CallerEvent, CallerFault, CallerLeft, CallerMessage
+from avr_bridge.caller.transport import CallerEvent, CallerFault, CallerMessage, Peer
 from avr_bridge.errors import CallerGone, CallerProtocolError
 
-__all__ = ["WebsocketTransport"]
+__all__ = ["MAX_MESSAGE_CHARS", "BoundedWebsocket", "WebsocketTransport"]
 
 MAX_MESSAGE_CHARS = 1024 * 1024
-"""A frame of avr-core has 450; a whole minute in one message still passes."""
+"""A frame of avr-core has 450; 49 seconds in one message still pass. Our server closes with 1009
+beyond it; under another one it is a fault that is told."""
 
-LINGER_S = 2.0
-"""How long the peer may take to leave after our close."""
+MESSAGES_WAITING = 4
+"""Between Quart's reader and the call, which takes them off at once; with the longest messages
+4 MiB. Quart-Trio's own queue has no bound. A full one makes the peer wait, by way of TCP."""
 
 LEAD_MS = 200
 """Sent ahead of real time: covers avr-core's scheduling, and little enough that what the caller
 has heard is known without marks."""
+
+
+class _BoundedQueue(TrioQueue[str | bytes]):
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[str | bytes](MESSAGES_WAITING)
+
+
+class _BoundedBuffer(TrioBuffer):
+    def __init__(self) -> None:
+        self._queue = _BoundedQueue()  # type: ignore[assignment] # as in Quart-Trio
+
+
+class BoundedWebsocket(TrioWebsocket):
+    """Quart-Trio's websocket with a bound on what waits to be received."""
+
+    buffer_class = _BoundedBuffer
 
 
 @attrs.define(eq=False)
@@ -36,6 +55,7 @@ class WebsocketTransport:
 
     _websocket: TrioWebsocket
     metadata: Mapping[str, str]
+    _peer: Peer = attrs.field(factory=Peer)
     lead_ms: int = LEAD_MS
     _protocol: CallerProtocol = attrs.field(factory=CallerProtocol, init=False)
     _events: deque[CallerEvent] = attrs.field(factory=deque, init=False)
@@ -46,7 +66,7 @@ class WebsocketTransport:
             try:
                 message = await self._websocket.receive()
             except ClientDisconnectedError:
-                return CallerLeft()
+                return self._peer.left()
             if message is not None and len(message) > MAX_MESSAGE_CHARS:
                 return CallerFault(f"message of over {MAX_MESSAGE_CHARS} characters")
             try:
@@ -65,16 +85,6 @@ class WebsocketTransport:
             await self._websocket.send(self._protocol.encode(message))
         except ClientDisconnectedError as gone:
             raise CallerGone from gone
-
-    async def linger(self) -> None:
-        """Take off what the peer still sends after our close, until it has left.
-
-        Hypercorn's reader would wait for ever to hand it over, and never see the peer leave:
-        its task, socket and descriptor would stay.
-        """
-        with trio.move_on_after(LINGER_S):
-            while not isinstance(await self.receive(), CallerLeft):
-                pass
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code; a connection that is gone already stays so."""

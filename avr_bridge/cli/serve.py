@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import click
 import trio
 
-from avr_bridge.config import BridgeConfig, ServerConfig
+from avr_bridge.config import BridgeConfig
 from avr_bridge.errors import ConfigError
 from avr_bridge.server.serve import serve as serve_calls
 from avr_bridge.telemetry import configure_logging, get_logger
@@ -35,7 +35,9 @@ def serve(host: str | None, port: int | None) -> None:
     """
     config = config_or_exit(os.environ)
     server = config.server
-    server = ServerConfig(host or server.host, server.port if port is None else port, server.token)
+    server = attrs.evolve(
+        cast("Any", server), host=host or server.host, port=server.port if port is None else port
+    )
     config = attrs.evolve(config, server=server)
     configure_logging(config.log, mask=config.mask())
     log = get_logger()

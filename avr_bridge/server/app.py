@@ -6,19 +6,24 @@ Each request to a transport becomes one call; the call itself is `call/session.p
 from __future__ import annotations
 
 import uuid
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
 from quart import Response, request, websocket
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from avr_bridge.call.ending import CallFailed
 from avr_bridge.call.session import run_call
-from avr_bridge.caller.http_stream import HttpStreamTransport, SpeechStreamBody
+from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
-from avr_bridge.caller.websocket import WebsocketTransport
+from avr_bridge.caller.transport import ErrorOut, Peer
+from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
+from avr_bridge.errors import CallerGone
+from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import get_logger
 from avr_bridge.tools import load_tools
@@ -39,6 +44,12 @@ __all__ = ["create_app"]
 HANGUP_LIMIT_S = 1.0
 """For a call to end by itself once its handler is cancelled."""
 
+TRY_AGAIN_LATER = 1013
+"""WebSocket close code for a call that is refused (IANA's registry)."""
+
+UNTIL_END = "avr_bridge.until_end"
+"""In the scope of an HTTP request: what is left when its response has ended, not its handler."""
+
 MOST_METADATA = 32
 LONGEST_METADATA_CHARS = 512
 """Query parameters kept for a call. Free-form keys from outside: bounded, and only ever text."""
@@ -51,9 +62,17 @@ Health     GET /healthz
 """
 
 
+class _HttpConnection(TrioASGIHTTPConnection):
+    async def __call__(self, receive: Any, send: Any) -> None:
+        with ExitStack() as until_end:
+            cast("Any", self.scope)[UNTIL_END] = until_end
+            await super().__call__(receive, send)
+
+
 def create_app(
     config: BridgeConfig,
     *,
+    admission: Admission | None = None,
     dial: Dial | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
 ) -> QuartTrio:
@@ -61,10 +80,15 @@ def create_app(
 
     Args:
         config: All settings.
+        admission: Who lets calls in; default: one of its own, without a measure of lag.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
     """
+    door = admission or Admission(config.server)
     app = QuartTrio("avr_bridge")
+    app.asgi_http_class = _HttpConnection
+    app.request_class = BoundedRequest
+    app.websocket_class = BoundedWebsocket
     toolbox = load_tools(config.tools)
     for problem in toolbox.problems:
         get_logger().warning("a tool could not be loaded", problem=problem)
@@ -90,21 +114,36 @@ def create_app(
         if not admitted(connection):
             return _no_entry("websocket")
         await connection.accept()
-        transport = WebsocketTransport(connection, _bounded(connection.args))
-        await _through_hangup(partial(carry, transport))
-        await transport.linger()
+        peer = Peer.of(connection.scope)
+        transport = WebsocketTransport(connection, _bounded(connection.args), peer)
+        try:
+            with door.call():
+                await _through_hangup(partial(carry, transport))
+        except CallRefused as refused:
+            get_logger().warning("call refused", reason=str(refused))
+            with suppress(CallerGone):
+                await transport.send(ErrorOut(str(refused)))
+                await transport.close(TRY_AGAIN_LATER, str(refused))
         return None
 
     @app.post("/speech-to-speech-stream")
     async def http_call() -> Response:
         if not admitted(request):
             return _no_entry("http")
+        try:
+            cast("Any", request.scope)[UNTIL_END].enter_context(door.call())
+        except CallRefused as refused:
+            get_logger().warning("call refused", reason=str(refused))
+            return Response(f"{refused}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
         call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
-        transport = HttpStreamTransport(request.body, call_id, _bounded(request.args))
+        peer = Peer.of(request.scope)
+        transport = HttpStreamTransport(request.body, call_id, _bounded(request.args), peer)
         response = Response("", content_type="application/octet-stream")
         response.headers["Cache-Control"] = "no-cache"
         del response.headers["Content-Length"]
-        response.response = SpeechStreamBody(transport, carry)
+        response.response = SpeechStreamBody(
+            transport, lambda caller: _through_hangup(partial(carry, caller))
+        )
         response.timeout = None
         return response
 

@@ -5,13 +5,15 @@ Hypercorn's settings and its signals stand here; the routes are `app.py`'s.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import hypercorn.trio
 import trio
 from hypercorn.config import Config as HypercornConfig
 
+from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
+from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import create_app
+from avr_bridge.server.guard import serve_guarded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-"""Beyond this Hypercorn closes with 1009 but does not tell the application; the transport's own
-bound is lower and keeps the call alive. Hypercorn's default of 16 MiB invites floods."""
+EVENTS_WAITING = 4
+"""Messages or pieces of a body between Hypercorn's reader and Quart's; with the longest ones
+4 MiB."""
 
-BACKLOG = 256
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted: a storm of them is not refused."""
+
 GRACEFUL_S = 2.0
 """From the end of serving until calls that still run are cancelled; a call's own goodbye takes
 one second at the most."""
@@ -53,12 +57,16 @@ async def serve(
     Raises:
         OSError: The port cannot be had.
     """
-    app: Any = create_app(config, dial=dial, on_call_ended=on_call_ended)
+    admission = Admission(config.server)
+    app = create_app(config, admission=admission, dial=dial, on_call_ended=on_call_ended)
     failures: list[BaseException] = []
     try:
-        await hypercorn.trio.serve(
-            app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
-        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(admission.watch_lag)
+            await serve_guarded(
+                app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
+            )
+            nursery.cancel_scope.cancel()
     except* OSError as group:
         failures = _leaves(group)
     if failures:
@@ -78,7 +86,8 @@ def _hypercorn_config(config: BridgeConfig) -> HypercornConfig:
     hypercorn_config.bind = [f"{host}:{config.server.port}"]
     hypercorn_config.backlog = BACKLOG
     hypercorn_config.graceful_timeout = GRACEFUL_S
-    hypercorn_config.websocket_max_message_size = MAX_MESSAGE_BYTES
+    hypercorn_config.websocket_max_message_size = MAX_MESSAGE_CHARS
+    hypercorn_config.max_app_queue_size = EVENTS_WAITING
     hypercorn_config.include_server_header = False
     hypercorn_config.accesslog = None
     hypercorn_config.errorlog = None

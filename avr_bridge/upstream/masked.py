@@ -39,6 +39,13 @@ class MaskedSocket:
             message = message.decode("utf-8", "replace")
         return self._mask(message)
 
+    async def ping(self) -> None:
+        """Ping, as the socket does."""
+        try:
+            await self._socket.ping()
+        except UpstreamClosed as closed:
+            raise UpstreamClosed(closed.code, self._mask(closed.reason)) from None
+
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
         """Close, as the socket does."""
         await self._socket.aclose(code, reason)

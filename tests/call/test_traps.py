@@ -300,6 +300,7 @@ class _LateSocket:
     def __init__(self, socket: MessageSocket, nursery: trio.Nursery) -> None:
         self._socket = socket
         self._nursery = nursery
+        self.ping = socket.ping
         self.get_message = socket.get_message
         self.aclose = socket.aclose
 

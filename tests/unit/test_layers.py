@@ -56,6 +56,7 @@ LAYER_OF_MODULE = {
     "avr_bridge.masking": "config",
     "avr_bridge.proxies": "config",
     "avr_bridge.sections": "config",
+    "avr_bridge.model_section": "config",
     "avr_bridge.settings": "config",
 }
 """Modules at the top whose layer has another name; `(public)` is the package's own `__init__`."""
@@ -81,6 +82,7 @@ WITHOUT_TRIO = (
     "masking.py",
     "proxies.py",
     "sections.py",
+    "model_section.py",
     "server/token.py",
     "settings.py",
     "upstream/commands.py",

@@ -1,0 +1,400 @@
+"""Everything that we change around Hypercorn 0.18's Trio worker, so that no caller harms another.
+
+Beneath the routes. Hypercorn still parses HTTP and speaks ASGI; here are its loop over connections,
+its reads and writes, and its WebSocket stream. It knows no calls. The reasons:
+
+- Hypercorn issue 225 (also 329, 354): an exception in one connection, such as that after a byte
+  behind an upgrade request, ends the server. Here it ends its connection; the byte is read.
+- Issue 106: sends are shielded and have no limit. Here a peer that does not read is cut off.
+- Its reader waits for ever for an application that has ended, and its socket stays open.
+- A message that is too long, or broken, is not told to the application, or not to the peer.
+- permessage-deflate is always accepted: 7 ms of processor time for a second of a call.
+- There is no bound on connections that never send a request.
+
+`tests/faults/test_callers_hypercorn.py` fails when Hypercorn has mended the first.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, cast
+
+import h11
+import msgspec
+import trio
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Data, StreamClosed
+from hypercorn.protocol.events import Request as StreamRequest
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import repr_socket_addr, wrap_app
+from wsproto.connection import ConnectionState as WebsocketState
+from wsproto.events import CloseConnection, Message, Ping, TextMessage
+
+from avr_bridge.call.ending import BLAMED_ON_CALLER, CLOSE_CODES, REASON_OF_LEAVING
+from avr_bridge.caller.budget import Budget
+from avr_bridge.caller.transport import Leaving, Peer
+from avr_bridge.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from hypercorn.config import Config
+
+__all__ = ["serve_guarded", "set_socket_options"]
+
+SEND_LIMIT_S = 5.0
+"""For one message, under 10 kB; some seconds of sound fill the peer's buffers before."""
+
+UNACKNOWLEDGED_LIMIT_S = 8.0
+"""Without any acknowledgement. Over `SEND_LIMIT_S`: the kernel counts a full window as well."""
+
+KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_PROBES = 5, 1, 3
+"""The same for a connection on which nothing is sent."""
+
+HEAD_LIMIT_S = 5.0  # from the accept, or from the last answer, to the end of a request's head
+
+MOST_WITHOUT_HEAD = 256
+"""Connections without a request; of more the oldest is dropped. 1,024 descriptors are usual."""
+
+MESSAGE_LIMIT_S = 10.0  # from a message's first byte to its last
+
+FRAME_BURST, FRAMES_PER_S = 4_000, 1_000.0
+"""WebSocket frames of any kind; the call's own limit on messages is half of it and comes first."""
+
+LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024
+"""For a peer to leave after our close, and what it may still send: it has to read our code."""
+
+_VANISHED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
+_LAST_ACK_AT = 56
+"""In Linux's ``struct tcp_info``: milliseconds since the last acknowledgement."""
+
+
+async def serve_guarded(
+    app: Any,
+    config: Config,
+    *,
+    shutdown_trigger: Callable[[], Awaitable[None]] | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`hypercorn.trio.serve` for HTTP/1.1 and WebSocket, with guarded connections."""
+    wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
+    lifespan = Lifespan(wrapped, config, {})
+    context = WorkerContext(None)
+    waiting: dict[_Connection, None] = {}
+
+    async def handle(stream: trio.SocketStream) -> None:
+        await _Connection(wrapped, config, context, waiting, stream).run()
+
+    async with trio.open_nursery() as lifespan_nursery:
+        await lifespan_nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        async with trio.open_nursery() as connections:
+            listeners, addresses = _listen(config)
+            accept = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
+            try:
+                async with trio.open_nursery() as accepting:
+                    accepting.start_soon(accept)
+                    task_status.started(addresses)
+                    await (shutdown_trigger or trio.sleep_forever)()
+                    accepting.cancel_scope.cancel()
+            finally:
+                await context.terminated.set()
+                connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
+        await lifespan.wait_for_shutdown()
+        lifespan_nursery.cancel_scope.cancel()
+
+
+def _listen(config: Config) -> tuple[list[trio.SocketListener], list[str]]:
+    listeners, addresses = [], []
+    for sock in config.create_sockets().insecure_sockets:
+        sock.listen(config.backlog)
+        listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
+        addresses.append(f"http://{repr_socket_addr(sock.family, sock.getsockname())}")
+    return listeners, addresses
+
+
+def set_socket_options(sock: trio.socket.SocketType) -> None:
+    """Have the kernel notice a peer that is gone without a word (Linux)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
+        (socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S),
+        (socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+        (socket.TCP_USER_TIMEOUT, round(UNACKNOWLEDGED_LIMIT_S * 1000)),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class _Connection:
+    """One connection from its accept to its closed socket; in place of Hypercorn's TCPServer."""
+
+    def __init__(
+        self,
+        app: Any,
+        config: Config,
+        context: WorkerContext,
+        waiting: dict[_Connection, None],
+        stream: trio.SocketStream,
+    ) -> None:
+        self._app = app
+        self._config = config
+        self._context = context
+        self._waiting = waiting
+        self._stream = stream
+        self._peer = Peer()
+        self._send_lock = trio.Lock()
+        self._reading = trio.CancelScope()
+        self._due_s = inf
+        self._leaving = False
+        self._protocol: _Http11
+
+    async def run(self) -> None:
+        """Carry the connection to its end, whatever happens on it."""
+        try:
+            set_socket_options(self._stream.socket)
+            peer, own = self._stream.socket.getpeername()[:2], self._stream.socket.getsockname()[:2]
+            async with trio.open_nursery() as nursery:
+                tasks: Any = _Tasks(nursery)
+                state = ConnectionState({Peer.KEY: self._peer})
+                args = (self._app, self._config, self._context, tasks, state, False)
+                self._protocol = _Http11(*args, peer, own, self._send)
+                self._wait_for_head()
+                await self._read()
+                await self._protocol.handle(Closed())
+        except* OSError as gone:
+            get_logger().debug("connection lost", error=repr(gone.exceptions[0]))
+        except* Exception as bugs:
+            get_logger().error("a connection failed", exc_info=bugs)
+        finally:
+            self._waiting.pop(self, None)
+            self._stream.socket.close()
+
+    async def _read(self) -> None:
+        left_bytes = LINGER_BYTES
+        while left_bytes > 0:
+            with trio.CancelScope(deadline=self._due_s) as self._reading:
+                try:
+                    data = await self._stream.receive_some(65_536)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    self._note_loss(error)
+                    return
+            if self._reading.cancelled_caught:
+                if self._leaving:
+                    return
+                await self._protocol.refuse_late_head()
+            elif self._leaving:
+                left_bytes -= len(data)
+            else:
+                await self._protocol.handle(RawData(bytes(data)))
+            if not data:
+                return
+
+    async def _send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            await self._send_bytes(event.data)
+        elif isinstance(event, Closed):
+            await self._leave()
+            await self._protocol.handle(Closed())
+        elif isinstance(event, Updated) and event.idle:
+            self._wait_for_head()
+        elif isinstance(event, Updated):
+            self._waiting.pop(self, None)
+            self._set_due(inf)
+
+    async def _send_bytes(self, data: bytes) -> None:
+        async with self._send_lock:
+            try:
+                with trio.CancelScope(shield=True) as sending:
+                    sending.deadline = trio.current_time() + SEND_LIMIT_S
+                    await self._stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._note_loss(error)
+                return
+        if sending.cancelled_caught:
+            self.abort(Leaving.VANISHED if self._is_unanswered() else Leaving.STALLED)
+
+    async def _leave(self) -> None:
+        """Say that nothing more comes; the reader waits until the peer has left, or too long."""
+        if self._leaving:
+            return
+        self._leaving = True
+        self._waiting.pop(self, None)
+        self._set_due(trio.current_time() + LINGER_S)
+        async with self._send_lock:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_eof()
+
+    def abort(self, how: Leaving = Leaving.HUNG_UP) -> None:
+        """Drop the connection at once, with what was not sent yet."""
+        self._peer.blame(how)
+        if self._stream.socket.fileno() >= 0:
+            now = struct.pack("ii", 1, 0)
+            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+            self._stream.socket.close()
+
+    def _is_unanswered(self) -> bool:
+        """A peer with a full buffer answers the kernel's probes; one that is gone does not."""
+        info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
+        return bool(struct.unpack_from("I", info, _LAST_ACK_AT)[0] >= SEND_LIMIT_S * 1000)
+
+    def _note_loss(self, error: Exception) -> None:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _VANISHED:
+            self._peer.blame(Leaving.VANISHED)
+
+    def _wait_for_head(self) -> None:
+        if len(self._waiting) >= MOST_WITHOUT_HEAD:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.abort()
+        self._waiting[self] = None
+        self._set_due(trio.current_time() + HEAD_LIMIT_S)
+
+    def _set_due(self, due_s: float) -> None:
+        self._due_s = self._reading.deadline = due_s
+
+
+class _Tasks:
+    """Hypercorn's TaskGroup. The queue of an application ends with it: nobody waits on it."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    async def spawn_app(
+        self, app: Any, config: Config, scope: Any, send: Callable[[Any], Awaitable[None]]
+    ) -> Callable[[Any], Awaitable[None]]:
+        give, take = trio.open_memory_channel[Any](config.max_app_queue_size)
+
+        async def run() -> None:
+            try:
+                with take:
+                    await app(
+                        scope, take.receive, send, trio.to_thread.run_sync, trio.from_thread.run
+                    )
+            except* Exception as bugs:
+                get_logger().error("bug in a request", exc_info=bugs)
+            finally:
+                await send(None)
+
+        async def put(event: Any) -> None:
+            with suppress(trio.BrokenResourceError):
+                await give.send(event)
+
+        self._nursery.start_soon(run)
+        return put
+
+
+class _Http11(H11Protocol):
+    """Without HTTP/2, which nobody needs, and with our WebSocket stream."""
+
+    async def refuse_late_head(self) -> None:
+        """No whole request within the limit: say so, if one was begun, and close."""
+        if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
+            await self._send_error_response(408)
+        await self.send(Closed())
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        pass  # Hypercorn would change to HTTP/2 here
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        headers = [pair for pair in request.headers if pair[0] != b"sec-websocket-extensions"]
+        kind: type[WSStream | HTTPStream] = HTTPStream
+        upgrade = dict(request.headers).get(b"upgrade", b"").lower()
+        if upgrade == b"websocket" and request.method == b"GET":
+            kind = _WebsocketStream
+            self.connection = H11WSConnection(cast("h11.Connection", self.connection))
+        around = (self.app, self.config, self.context, self.task_group, self.ssl)
+        self.stream = kind(*around, self.client, self.server, self.stream_send, STREAM_ID)
+        version, method = request.http_version.decode(), request.method.decode().upper()
+        path, state = request.target, self.connection_state
+        try:
+            await self.stream.handle(
+                StreamRequest(STREAM_ID, headers, version, method, path, state)
+            )
+        except UnicodeDecodeError:  # a header that is not ASCII where it has to be
+            self.stream = None
+            await self._send_error_response(400)
+            await self.send(Closed())
+
+
+class _WebsocketStream(WSStream):
+    """Hypercorn's WebSocket stream, but it says why it ends: to the peer and to the call."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._frames = Budget(FRAME_BURST, FRAMES_PER_S, trio.current_time())
+        self._unfinished_since_s: float | None = None
+        self._decided = trio.Event()
+
+    async def handle(self, event: Any) -> None:
+        if isinstance(event, Data) and not self.closed:
+            await self._decided.wait()  # Hypercorn would fail on what comes before the accept
+        await super().handle(event)
+        if isinstance(event, StreamRequest) and self.closed:  # refused; it would stay open
+            await self.send(StreamClosed(stream_id=self.stream_id))
+
+    async def app_send(self, message: Any) -> None:
+        if message is None or self.state is not ASGIWebsocketState.CLOSED:
+            await super().app_send(message)
+        if self.closed or self.state is not ASGIWebsocketState.HANDSHAKE:
+            self._decided.set()
+
+    async def _handle_events(self) -> None:
+        now_s = trio.current_time()
+        finished = False
+        for event in self.connection.events():
+            if not self._frames.spend(1, now_s):
+                await self._refuse(Leaving.FLOODED)
+                return
+            finished = finished or not isinstance(event, Message) or event.message_finished
+            if not await self._handle_event(event):
+                return
+        if finished:
+            self._unfinished_since_s = None
+        elif self._unfinished_since_s is None:
+            self._unfinished_since_s = now_s
+        elif now_s > self._unfinished_since_s + MESSAGE_LIMIT_S:
+            await self._refuse(Leaving.TOO_SLOW)
+
+    async def _handle_event(self, event: Any) -> bool:
+        if isinstance(event, Message):
+            try:
+                self.buffer.extend(event)
+            except FrameTooLargeError:
+                return await self._refuse(Leaving.MESSAGE_TOO_BIG)
+            if event.message_finished and self.app_put is not None:
+                message = self.buffer.to_message()
+                self.buffer.clear()
+                await self.app_put(message)
+        elif isinstance(event, Ping):
+            await self._send_wsproto_event(event.response())
+        elif isinstance(event, CloseConnection):
+            if self.connection.state is WebsocketState.OPEN:  # broken, and not by a close
+                return await self._refuse(Leaving.BROKE_PROTOCOL, event.code)
+            if self.connection.state is WebsocketState.REMOTE_CLOSING:
+                await self._send_wsproto_event(event.response())
+            await self.send(StreamClosed(stream_id=self.stream_id))
+            return False
+        return True
+
+    async def _refuse(self, how: Leaving, code: int | None = None) -> bool:
+        """Tell the peer why, close, and let the call hear of it: False, nothing may follow."""
+        self.scope["state"][Peer.KEY].blame(how)
+        reason = REASON_OF_LEAVING[how]
+        if self.state is ASGIWebsocketState.CONNECTED:
+            self.state = ASGIWebsocketState.CLOSED
+            words = msgspec.json.encode({"type": "error", "message": BLAMED_ON_CALLER[reason]})
+            await self._send_wsproto_event(TextMessage(data=words.decode()))
+            close = CloseConnection(code=code or CLOSE_CODES[reason], reason=reason.value)
+            await self._send_wsproto_event(close)
+        await self.send(StreamClosed(stream_id=self.stream_id))
+        return False
