@@ -150,6 +150,7 @@ class _Talk:
             self._machine.longest_call(self._stats.started_s + self._config.talk.max_call_s)
         self._line.keypad.connect(self._key_pressed)
         self._line.greeting.connect(self._greeting_heard)
+        self._orders.on_cut = partial(self._silenced, None)
         with trio.move_on_after(SETUP_LIMIT_S) as limit:
             while self._machine.phase is not Phase.READY:
                 await self._step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -56,6 +57,9 @@ class EndReason(enum.Enum):
     BRIDGE_HUNG_UP = "bridge_hung_up"
     """The bridge ended it: the longest time was reached, or nobody was there."""
 
+    BRIDGE_STOPPED = "bridge_stopped"
+    """The bridge itself is being stopped, and the call outlived the time for that."""
+
     CANCELLED = "cancelled"
     """The program around the call cancelled it."""
 
@@ -77,6 +81,7 @@ CLOSE_CODES = {
     EndReason.MODEL_REJECTED: 1011,
     EndReason.MODEL_CLOSED: 1011,
     EndReason.BRIDGE_HUNG_UP: 1000,
+    EndReason.BRIDGE_STOPPED: 1001,
     EndReason.CANCELLED: 1001,
     EndReason.INTERNAL_ERROR: 1011,
 }
@@ -105,6 +110,9 @@ REASON_OF_LEAVING = {
 """Why a call ends whose caller's connection came to its end in one of these ways."""
 
 
+_OF_THE_MODEL = (EndReason.MODEL_UNAVAILABLE, EndReason.MODEL_REJECTED, EndReason.MODEL_CLOSED)
+
+
 class CallEnding:
     """Ends a call once: the first reason stands. Holds the scope that ending cancels."""
 
@@ -112,11 +120,52 @@ class CallEnding:
         self.reason: EndReason | None = None
         self.detail = ""
         self._scopes: list[trio.CancelScope] = []
+        self._planned: tuple[EndReason, str] | None = None
+        self._latest_s = math.inf
+
+    @property
+    def closing(self) -> bool:
+        """Whether the end is planned: only words of the bridge's own are still to come."""
+        return self._planned is not None
 
     def end(self, reason: EndReason, detail: str = "") -> None:
-        """Record why the call ends and stop its work. Later calls change nothing."""
+        """Record why the call ends and stop its work. Later calls change nothing.
+
+        Once the end is planned the model can no longer end the call: its conversation alone is
+        left.
+        """
         if self.reason is not None:
             return
+        if self.closing and reason in _OF_THE_MODEL:
+            if len(self._scopes) > 1:
+                self._scopes[-1].cancel()
+            return
+        self._end(reason, detail)
+
+    def plan(self, latest_s: float, reason: EndReason, detail: str = "") -> bool:
+        """Have the call end with `reason` at `latest_s` (Trio's clock), whatever it does then.
+
+        Returns:
+            False if the call is over or its end was planned before; that changes nothing.
+        """
+        if self.reason is not None or self.closing:
+            return False
+        self._planned = (reason, detail)
+        self.end_planned_by(latest_s)
+        return True
+
+    def end_planned_by(self, latest_s: float) -> None:
+        """Move the moment at which a planned end comes."""
+        self._latest_s = latest_s
+        if self._scopes:
+            self._scopes[-1].deadline = latest_s
+
+    def end_as_planned(self) -> None:
+        """Nothing more is to come: end now."""
+        if self._planned is not None and self.reason is None:
+            self._end(*self._planned)
+
+    def _end(self, reason: EndReason, detail: str) -> None:
         self.reason = reason
         self.detail = detail
         if self._scopes:
@@ -125,22 +174,37 @@ class CallEnding:
     def scope(self) -> _EndingScope:
         """A block that `end` leaves. Of nested ones only the innermost is cancelled, so that
         the blocks around it can close politely."""
-        return _EndingScope(self._scopes, already_over=self.reason is not None)
+        return _EndingScope(self)
+
+    def enter(self, scope: trio.CancelScope) -> None:
+        """`scope` is the innermost one from now on."""
+        if self._scopes:
+            self._scopes[-1].deadline = math.inf
+        self._scopes.append(scope)
+        scope.deadline = self._latest_s
+        if self.reason is not None:
+            scope.cancel()
+
+    def leave(self, scope: trio.CancelScope) -> None:
+        """The innermost scope is over, perhaps because the time had come."""
+        self._scopes.remove(scope)
+        if self._planned and self.reason is None and trio.current_time() >= self._latest_s:
+            self.reason, self.detail = self._planned
+        if self._scopes and self.reason is None:
+            self._scopes[-1].deadline = self._latest_s
 
 
 class _EndingScope:
-    def __init__(self, scopes: list[trio.CancelScope], *, already_over: bool) -> None:
-        self._scopes = scopes
+    def __init__(self, ending: CallEnding) -> None:
+        self._ending = ending
         self._scope = trio.CancelScope()
-        if already_over:
-            self._scope.cancel()
 
     def __enter__(self) -> trio.CancelScope:
-        self._scopes.append(self._scope)
+        self._ending.enter(self._scope)
         return self._scope.__enter__()
 
     def __exit__(self, *error: object) -> bool | None:
-        self._scopes.remove(self._scope)
+        self._ending.leave(self._scope)
         swallowed: bool | None = self._scope.__exit__(*error)  # type: ignore[arg-type]
         return swallowed
 

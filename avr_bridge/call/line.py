@@ -34,6 +34,11 @@ class CallLine:
         """The recorded greeting was heard to its end."""
         self.greeting.set()
 
+    @property
+    def closing(self) -> bool:
+        """Whether the bridge is saying its last words: nothing of the model's is played again."""
+        return self.ending.closing
+
     def give_job(self, job: Job) -> None:
         """Have a tool run, or the call hung up or transferred."""
         try:

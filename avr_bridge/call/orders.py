@@ -14,6 +14,7 @@ from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 __all__ = [
     "ORDERS_WAITING",
     "FinishItemSound",
+    "LastWords",
     "Order",
     "Orders",
     "PlaySound",
@@ -56,13 +57,34 @@ class SilenceNow:
     report: Callable[[list[Heard]], None]
 
 
-Order = WaitingSound | PlaySound | FinishItemSound | SilenceNow | TranscriptOut | ErrorOut
+@attrs.frozen
+class LastWords:
+    """Play this (PCM16 LE mono, 8 kHz, whole frames) and nothing else from then on.
+
+    It begins when the answer that is being played is over and heard, or at `latest_s` in the
+    middle of it; `cut` is then told how much of it was heard. Nothing interrupts the words.
+    """
+
+    pcm: bytes
+    latest_s: float
+    cut: Callable[[list[Heard]], None]
+    heard: Callable[[], None]
+
+
+Order = (
+    WaitingSound | PlaySound | FinishItemSound | SilenceNow | LastWords | TranscriptOut | ErrorOut
+)
 
 
 class Orders:
-    """The sending end. Never waits: a caller who no longer reads ends the call instead."""
+    """The sending end. Never waits: a caller who no longer reads ends the call instead.
+
+    Attributes:
+        on_cut: Told what was heard of the model's answers when the bridge cut them by itself.
+    """
 
     def __init__(self, channel: trio.MemorySendChannel[Order], ending: CallEnding) -> None:
+        self.on_cut: Callable[[list[Heard]], None] = lambda _heard: None
         self._channel = channel
         self._ending = ending
 

@@ -17,7 +17,14 @@ from avr_bridge.audio.pacing import Pacer
 from avr_bridge.audio.playback import Heard, PlaybackLedger
 from avr_bridge.audio.playout import Playout
 from avr_bridge.call.ending import CallEnding, EndReason
-from avr_bridge.call.orders import FinishItemSound, Order, PlaySound, SilenceNow, WaitingSound
+from avr_bridge.call.orders import (
+    FinishItemSound,
+    LastWords,
+    Order,
+    PlaySound,
+    SilenceNow,
+    WaitingSound,
+)
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerTransport,
@@ -47,6 +54,9 @@ LOOP_LEAD_S = 0.04
 INBOUND_IS_TOLD_S = 0.5
 """The inbound pump hears of the caller's end as well, and how it came about: it goes first."""
 
+LAST_WORDS_ITEM = "last words"
+"""Names them in the playout; the model has no such item."""
+
 LONGEST_ANSWER_MS = 15 * 60 * 1000
 """Sound waiting to be played: 14 MB. The longest answer a model gives lasts under 4 minutes at
 4,096 tokens; more than this is a model that never stops."""
@@ -62,6 +72,7 @@ async def pump_outbound(
     pump = _OutboundPump(transport, stats)
     try:
         while True:
+            pump.begin_last_words_if_due()
             await pump.send_due_frames()
             order = None
             pump.tell_what_was_heard()
@@ -87,13 +98,45 @@ class _OutboundPump:
         self._loop: bytes | None = None
         self._loop_at = 0
         self._loop_from_s = 0.0
+        self._last_words: LastWords | None = None
+        self._only_last_words = False
 
     def next_due_s(self) -> float:
         """When there is something to do next without an order: send, or tell what was heard."""
         frames_s = self._pacer.next_due_s() if self._playout.waiting_frames else math.inf
         if self._loop is not None and not self._playout.waiting_frames:
             frames_s = max(self._loop_from_s, self._pacer.plays_until_s - LOOP_LEAD_S)
+        if self._last_words is not None:
+            over_s = math.inf if self._answering else self._pacer.plays_until_s
+            frames_s = min(frames_s, over_s, self._last_words.latest_s)
         return min(frames_s, self._to_be_heard[0][0] if self._to_be_heard else math.inf)
+
+    @property
+    def _answering(self) -> bool:
+        return self._playout.answer_open or self._playout.waiting_frames > 0
+
+    def begin_last_words_if_due(self) -> None:
+        """Nobody speaks any more, or they can wait no longer: from now on only the last words.
+
+        What was sent ahead is left to the peer: it is less than a word, and they join on to it.
+        """
+        words, now_s = self._last_words, trio.current_time()
+        if words is None:
+            return
+        if now_s < words.latest_s and (self._answering or not self._pacer.is_dry(now_s)):
+            return
+        self._last_words = None
+        self._only_last_words = True
+        self.tell_what_was_heard()
+        if self._answering:
+            words.cut(self._ledger.stop(0.0, self._playout.waiting_items))
+        self._playout.clear()
+        self._finished.clear()
+        self._loop = None
+        self._playout.push(words.pcm, LAST_WORDS_ITEM)
+        self._playout.finish()
+        self._finished[LAST_WORDS_ITEM] = lambda _item_id: words.heard()
+        self._note_ends()
 
     def tell_what_was_heard(self) -> None:
         """Items whose last frame the caller has heard by now."""
@@ -135,6 +178,12 @@ class _OutboundPump:
     async def carry_out(self, order: Order) -> None:
         """Do one order."""
         match order:
+            case LastWords():
+                self._last_words = order
+            case SilenceNow(report=report) if self._only_last_words:
+                report([])
+            case WaitingSound() | PlaySound() | FinishItemSound() if self._only_last_words:
+                return
             case WaitingSound(loop=loop):
                 self._loop, self._loop_at = loop, 0
                 self._loop_from_s = trio.current_time() + LOOP_AFTER_S

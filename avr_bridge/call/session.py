@@ -29,6 +29,7 @@ from avr_bridge.call.keypad import Keypad
 from avr_bridge.call.line import CallLine
 from avr_bridge.call.orders import ORDERS_WAITING, Order, Orders
 from avr_bridge.call.outbound import pump_outbound
+from avr_bridge.call.running import RunningCalls
 from avr_bridge.call.stats import CallStats
 from avr_bridge.call.toolwork import JOBS_WAITING, CallControl, Job, run_tools
 from avr_bridge.call.uplink import Uplink
@@ -65,6 +66,7 @@ async def run_call(
     toolbox: Toolbox | None = None,
     control: CallControl | None = None,
     on_ended: Callable[[CallSummary], None] | None = None,
+    running: RunningCalls | None = None,
 ) -> CallSummary:
     """Carry one call between `transport` and the model until either side ends it.
 
@@ -80,6 +82,7 @@ async def run_call(
         control: Who hangs up and transfers; default: avr-ami at ``config.tools.ami_url``.
         on_ended: Told the summary whatever the end, also when the call is cancelled and nothing
             is returned. Must neither block nor raise.
+        running: Where the call is found as long as it runs, by who stops the process.
 
     Returns:
         What the call was, with the one reason that ended it.
@@ -116,8 +119,12 @@ async def run_call(
         who = control or AmiClient(config.tools.ami_url)
         nursery.start_soon(run_tools, take_jobs, line.toolbox, who, context)
         await run_conversation(effective, start, settings, line, dial)
+        if line.closing and ending.reason is None:
+            await trio.sleep_forever()  # the bridge's last words need no model; then it ends
         nursery.cancel_scope.cancel()
 
+    running = running or RunningCalls()
+    running.add(line)
     try:
         with ending.scope(), give_orders, take_orders, give_start, take_start, give_job, take_jobs:
             async with trio.open_nursery() as nursery:
@@ -135,6 +142,7 @@ async def run_call(
         stats.dropped_ms = uplink.dropped_ms
         summary = _summary(transport, ending, stats)
         await _say_goodbye(transport, ending)
+        running.remove(line)
         _log_end(summary)
         if on_ended is not None:
             on_ended(summary)

@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, run_call
+from avr_bridge.call.running import RunningCalls
 from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
@@ -45,6 +46,7 @@ class Placed:
 
     caller: MemoryCaller
     simulator: SimulatedRealtime
+    running: RunningCalls = attrs.field(factory=RunningCalls)
     summary: CallSummary | None = None
     ended_s: float = 0.0
 
@@ -67,6 +69,7 @@ async def place_call(
             dial=placed.simulator.dial,
             toolbox=toolbox,
             control=ami or SimulatedAmi(),
+            running=placed.running,
         )
         placed.ended_s = trio.current_time()
 

@@ -1,0 +1,76 @@
+"""`RunningCalls`: the calls that a process carries now, for who counts or ends them.
+
+Filled by `run_call`. Knows no signal and no server; when the process has to stop is decided in
+`server/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from avr_bridge.call.farewell import say_farewell
+
+if TYPE_CHECKING:
+    from avr_bridge.call.ending import EndReason
+    from avr_bridge.call.line import CallLine
+
+__all__ = ["RunningCalls"]
+
+
+class RunningCalls:
+    """Calls from their first byte until their transport was closed."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int, CallLine] = {}
+        self._none = trio.Event()
+        self._none.set()
+
+    @property
+    def count(self) -> int:
+        """How many calls run."""
+        return len(self._lines)
+
+    def add(self, line: CallLine) -> None:
+        """A call begins."""
+        self._lines[id(line)] = line
+        if self._none.is_set():
+            self._none = trio.Event()
+
+    def remove(self, line: CallLine) -> None:
+        """A call is over."""
+        self._lines.pop(id(line), None)
+        if not self._lines:
+            self._none.set()
+
+    async def wait_none(self) -> None:
+        """Wait until no call runs."""
+        while self._lines:
+            await self._none.wait()
+        await trio.lowlevel.checkpoint()
+
+    def say_farewell(
+        self, clip_pcm: bytes, reason: EndReason, detail: str = "", *, finish_for_s: float = 0.0
+    ) -> int:
+        """Let every call hear `clip_pcm` (PCM16 LE mono, 8 kHz) and end: `farewell.say_farewell`.
+
+        Returns:
+            How many calls; those whose end was planned already are left alone.
+        """
+        lines = list(self._lines.values())
+        return sum(
+            say_farewell(line, clip_pcm, reason, detail, finish_for_s=finish_for_s)
+            for line in lines
+        )
+
+    def end(self, reason: EndReason, detail: str = "") -> int:
+        """End every call now, whatever is being said.
+
+        Returns:
+            How many calls there were.
+        """
+        lines = list(self._lines.values())
+        for line in lines:
+            line.ending.end(reason, detail)
+        return len(lines)
