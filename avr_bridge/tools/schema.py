@@ -1,13 +1,15 @@
 """A JSON Schema that a user wrote, as a check of what the model sends.
 
 The schema becomes a msgspec type. Kept are types, properties, required ones, items, enumerations
-and bounds; a keyword beyond that is shown to the model and not checked. Unlike JSON Schema, a
+and bounds; a keyword beyond that is shown to the model and not checked, and so is a legal one that
+msgspec cannot express, such as a pattern in JavaScript's syntax. Unlike JSON Schema, a
 property that is not named is refused unless ``additionalProperties`` says otherwise: it is an
 argument that the model made up.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import msgspec
@@ -37,6 +39,10 @@ _BOUNDS_OF = {
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
     "array": {"minItems", "maxItems"},
 }
+
+_INEXPRESSIBLE = (TypeError, ValueError, OverflowError, NotImplementedError, re.error)
+"""What msgspec says to a type that it cannot check. JSON Schema's patterns are ECMA-262's, which
+are not all of Python's; its numbers know no bounds; two lower bounds at once are legal."""
 
 
 def parser_of_schema(schema: dict[str, Any]) -> Callable[[bytes], dict[str, Any]]:
@@ -87,9 +93,12 @@ def _enumeration(values: list[Any]) -> Any:
 def _object(schema: dict[str, Any]) -> Any:
     properties = schema.get("properties", {})
     required = set(schema.get("required", ()))
+    strict = not schema.get("additionalProperties", False)
     if unknown := required - set(properties):
-        raise ValueError(f"required names {', '.join(sorted(unknown))}, no property")
-    if not properties and schema.get("additionalProperties", False):
+        if strict:  # an argument of that name would be refused: no call could be right
+            raise NotATool(f"required names {', '.join(sorted(unknown))}, no property")
+        properties = {**properties, **dict.fromkeys(unknown, True)}
+    if not properties and not strict:
         return dict[str, Any]
     fields: list[tuple[str, Any, Any]] = []
     for at, (name, each) in enumerate(properties.items()):
@@ -99,10 +108,17 @@ def _object(schema: dict[str, Any]) -> Any:
             kept = msgspec.field(default=msgspec.UNSET, name=name)
             kind = Any if kind is Any else Union[kind, msgspec.UnsetType]  # noqa: UP007
         fields.append((f"field_{at}", kind, kept))
-    strict = not schema.get("additionalProperties", False)
     return msgspec.defstruct("Object", fields, kw_only=True, forbid_unknown_fields=strict)
 
 
 def _bounded(kind: Any, word: str, schema: dict[str, Any]) -> Any:
-    bounds = {_BOUNDS[key]: schema[key] for key in _BOUNDS_OF.get(word, ()) if key in schema}
+    """`kind` with those bounds that msgspec can check."""
+    bounds: dict[str, Any] = {}
+    for key in _BOUNDS_OF.get(word, ()) & schema.keys():
+        more = {**bounds, _BOUNDS[key]: schema[key]}
+        try:
+            msgspec.json.Decoder(Annotated[kind, msgspec.Meta(**more)])
+        except _INEXPRESSIBLE:
+            continue
+        bounds = more
     return Annotated[kind, msgspec.Meta(**bounds)] if bounds else kind

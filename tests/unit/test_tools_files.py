@@ -168,3 +168,39 @@ def test_further_properties_may_be_allowed() -> None:
     assert parse(b'{"order-id": "ab", "more": 1}') == {"order-id": "ab", "more": 1}
     with pytest.raises(NotATool):
         parser_of_schema({})
+
+
+ODD: dict[str, Any] = {
+    "letters": {"type": "string", "pattern": r"^\p{L}+$", "minLength": 2},
+    "many": {"type": "string", "pattern": "a{99999999999999999999}"},
+    "twice": {"type": "number", "minimum": 0, "exclusiveMinimum": 0},
+    "half": {"type": "integer", "minimum": 0.5, "maximum": 7},
+    "huge": {"type": "integer", "maximum": 10**30},
+    "lists": {"type": ["array", "object"], "items": {"type": "string"}},
+    "long": {"type": "string", "minLength": 2.0},
+}
+"""Legal, and beyond what Python's patterns and msgspec's types can say."""
+
+
+def test_what_cannot_be_checked_is_let_through(tmp_path: Path) -> None:
+    """Neither the tool nor the bridge is lost for a pattern in JavaScript's syntax or a bound that
+    cannot be said; type and other bounds are checked all the same."""
+    parameters = {"type": "object", "properties": ODD}
+    entry = {"name": "n", "description": "d", "url": "http://shop", "parameters": parameters}
+    box = loaded(tmp_path, json.dumps({"http": [entry]}), {}, "t.json")
+    assert box.problems == ()
+    assert box.descriptions()[2]["parameters"] == parameters
+    parse = parser_of_schema(parameters)
+    for right in ({"letters": "12"}, {"many": "b"}, {"half": 0}, {"long": ""}):
+        assert parse(json.dumps(right).encode()) == right
+    for wrong in ({"letters": "1"}, {"letters": 12}, {"many": 1}, {"half": 8}, {"twice": -1}):
+        with pytest.raises(msgspec.ValidationError):
+            parse(json.dumps(wrong).encode())
+
+
+def test_required_beside_what_is_named() -> None:
+    """Where further properties are allowed, one of them may be required."""
+    parse = parser_of_schema({"type": "object", "required": ["x"], "additionalProperties": True})
+    assert parse(b'{"x": 1, "y": 2}') == {"x": 1, "y": 2}
+    with pytest.raises(msgspec.ValidationError):
+        parse(b'{"y": 2}')
