@@ -15,6 +15,7 @@ import msgspec
 from avr_bridge.settings import unquoted, url
 from avr_bridge.tools.http import HttpEndpoint
 from avr_bridge.tools.schema import parser_of_schema
+from avr_bridge.tools.schema_shape import completed
 from avr_bridge.tools.signature import NotATool, sane_name
 from avr_bridge.tools.tool import LoadedTool, Tool
 
@@ -111,8 +112,8 @@ def _http_tool(entry: dict[str, Any], source: str, environ: Mapping[str, str]) -
         kind="http",
         source=source,
         description=given.description,
-        parameters=given.parameters,
         parse=parser_of_schema(given.parameters),
+        parameters=completed(given.parameters),
         act=endpoint.act,
         limit_s=given.timeout_s,
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 import msgspec
 
+from avr_bridge.tools.schema_shape import fault_in
 from avr_bridge.tools.signature import NotATool
 
 if TYPE_CHECKING:
@@ -51,12 +52,13 @@ def parser_of_schema(schema: dict[str, Any]) -> Callable[[bytes], dict[str, Any]
     Raises:
         NotATool: The schema cannot be one.
     """
-    if schema.get("type") != "object":
-        raise NotATool('its parameters need type = "object"')
     try:
+        fault = fault_in(schema)
+        if fault:
+            raise NotATool(f"its parameters are no JSON Schema that can be used: {fault}")
         checker: msgspec.json.Decoder[Any] = msgspec.json.Decoder(_type_of(schema))
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise NotATool(f"its parameters are no JSON Schema: {error}") from error
+    except RecursionError as error:
+        raise NotATool("its parameters are too deep") from error
 
     def parse(data: bytes) -> dict[str, Any]:
         checker.decode(data)
@@ -66,6 +68,15 @@ def parser_of_schema(schema: dict[str, Any]) -> Callable[[bytes], dict[str, Any]
 
 
 def _type_of(schema: Any) -> Any:
+    try:
+        kind = _written_as(schema)
+        msgspec.json.Decoder(kind)
+    except _INEXPRESSIBLE:
+        return Any
+    return kind
+
+
+def _written_as(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return Any
     if isinstance(schema.get("enum"), list):

@@ -15,6 +15,7 @@ import attrs
 import msgspec
 import trio
 
+from avr_bridge.tools.schema_shape import completed
 from avr_bridge.tools.tool import CallContext, Kind, Tool
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _described(hint: Any, words: str | None) -> Any:
 def _schema(arguments: type[msgspec.Struct], function: Callable[..., Any]) -> dict[str, Any]:
     try:
         _, components = msgspec.json.schema_components([arguments], ref_template="{name}")
-        schema: dict[str, Any] = inlined(components.pop(arguments.__name__), components)
+        schema: dict[str, Any] = completed(inlined(components.pop(arguments.__name__), components))
     except RecursionError as error:
         raise NotATool("a type of its parameters contains itself") from error
     except TypeError as error:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from avr_bridge import ToolsConfig
 from avr_bridge.tools import Toolbox, load_tools
 from avr_bridge.tools.schema import parser_of_schema
+from avr_bridge.tools.schema_shape import KEYWORDS, completed
 from avr_bridge.tools.signature import NotATool
 
 if TYPE_CHECKING:
@@ -82,6 +85,7 @@ def test_no_credential_is_shown(tmp_path: Path) -> None:
         (HTTP + '[http.parameters]\ntype = "string"', 'type = "object"'),
         (HTTP + '[http.parameters]\ntype = "object"\nrequired = ["x"]', "required names x"),
         (HTTP + '[http.parameters]\ntype = "object"\nproperties = 7', "no JSON Schema"),
+        (HTTP + '[http.parameters]\ntype = "object"\nminProperties = inf', "minProperties"),
         (MCP.replace('["find"]', "[]"), "mcp entry 1 (crm)"),
         (MCP.replace('allowed_tools = ["find"]', ""), "missing required field `allowed_tools`"),
         (MCP + 'require_approval = "always"', "Invalid enum value 'always'"),
@@ -176,6 +180,7 @@ ODD: dict[str, Any] = {
     "twice": {"type": "number", "minimum": 0, "exclusiveMinimum": 0},
     "half": {"type": "integer", "minimum": 0.5, "maximum": 7},
     "huge": {"type": "integer", "maximum": 10**30},
+    "far": {"enum": [10**30, "x"]},
     "lists": {"type": ["array", "object"], "items": {"type": "string"}},
     "long": {"type": "string", "minLength": 2.0},
 }
@@ -191,7 +196,7 @@ def test_what_cannot_be_checked_is_let_through(tmp_path: Path) -> None:
     assert box.problems == ()
     assert box.descriptions()[2]["parameters"] == parameters
     parse = parser_of_schema(parameters)
-    for right in ({"letters": "12"}, {"many": "b"}, {"half": 0}, {"long": ""}):
+    for right in ({"letters": "12"}, {"many": "b"}, {"half": 0}, {"far": 10**30}, {"long": ""}):
         assert parse(json.dumps(right).encode()) == right
     for wrong in ({"letters": "1"}, {"letters": 12}, {"many": 1}, {"half": 8}, {"twice": -1}):
         with pytest.raises(msgspec.ValidationError):
@@ -204,3 +209,94 @@ def test_required_beside_what_is_named() -> None:
     assert parse(b'{"x": 1, "y": 2}') == {"x": 1, "y": 2}
     with pytest.raises(msgspec.ValidationError):
         parse(b'{"y": 2}')
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"required": "ab"}, "required: expected a list of names"),
+        ({"required": ["a", "a"]}, "required: expected a list of names"),
+        ({"required": [["a"]]}, "required: expected a list of names"),
+        ({"properties": {"a": {"type": "strang"}}}, "properties.a.type: expected one of string,"),
+        ({"properties": {"a": {"type": []}}}, "properties.a.type: expected one of"),
+        ({"properties": {"a": {"type": ["string", 7]}}}, "properties.a.type: expected one of"),
+        ({"properties": {"a": "str"}}, "properties.a: expected a schema"),
+        ({"properties": {"a": {"anyOf": "x"}}}, "properties.a.anyOf: expected a list of schemas"),
+        ({"properties": {"a": {"oneOf": []}}}, "properties.a.oneOf: expected a list of schemas"),
+        ({"properties": {"a": {"allOf": [True, 7]}}}, "properties.a.allOf.2: expected a schema"),
+        ({"properties": {"a": {"items": ["x"]}}}, "properties.a.items: expected a schema"),
+        ({"properties": {"a": {"minLength": "2"}}}, "properties.a.minLength: expected a whole"),
+        ({"properties": {"a": {"minLength": True}}}, "properties.a.minLength: expected a whole"),
+        ({"properties": {"a": {"maxItems": -1}}}, "properties.a.maxItems: expected a whole"),
+        ({"properties": {"a": {"minimum": "0"}}}, "properties.a.minimum: expected a number"),
+        ({"properties": {"a": {"multipleOf": 0}}}, "properties.a.multipleOf: expected a number"),
+        ({"properties": {"a": {"pattern": 7}}}, "properties.a.pattern: expected text"),
+        ({"properties": {"a": {"description": []}}}, "properties.a.description: expected text"),
+        ({"properties": {"a": {"enum": "x"}}}, "properties.a.enum: expected a list of values"),
+        ({"properties": {"a": {"uniqueItems": 1}}}, "properties.a.uniqueItems: expected true"),
+        ({"$defs": {"b": {"not": 7}}}, "$defs.b.not: expected a schema"),
+        ({"$defs": []}, "$defs: expected an object"),
+        ({"additionalProperties": "no"}, "additionalProperties: expected a schema"),
+        ({"anyOf": [{"required": ["a"]}]}, "anyOf may not stand at the top"),
+        ({"enum": [{}]}, "enum may not stand at the top"),
+    ],
+)
+def test_what_is_no_schema_is_not_sent(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    """The API would refuse the whole session update, and so each call: one problem instead, which
+    names the place, and no tool."""
+    entry = {"name": "n", "description": "d", "url": "http://shop"}
+    parameters = {"type": "object", "properties": {"a": {"type": "string"}}, **changed}
+    text = json.dumps({"http": [{**entry, "parameters": parameters}]})
+    box = loaded(tmp_path, text, {}, "t.json")
+    (problem,) = box.problems
+    assert words in problem
+    assert [one.name for one in box.loaded] == ["avr_hangup", "avr_transfer"]
+
+
+def test_arrays_say_what_is_in_them(tmp_path: Path) -> None:
+    """OpenAI refuses an array without `items`, which JSON Schema and Python's `list` allow."""
+    lists = {"a": {"type": "array"}, "b": {"anyOf": [{"type": ["array", "null"]}]}}
+    entry = {"name": "n", "description": "d", "url": "http://shop"}
+    text = json.dumps({"http": [{**entry, "parameters": {"type": "object", "properties": lists}}]})
+    (tmp_path / "p.py").write_text('def p(a: list, b: dict[str, list]) -> None:\n    """P."""\n')
+    box = loaded(tmp_path, text, {}, "t.json")
+    assert box.problems == ()
+    written, http = (each["parameters"]["properties"] for each in box.descriptions()[2:])
+    assert written["a"] == {"type": "array", "items": {}}
+    assert written["b"]["additionalProperties"] == {"type": "array", "items": {}}
+    assert http["a"] == {"type": "array", "items": {}}
+    assert http["b"] == {"anyOf": [{"type": ["array", "null"], "items": {}}]}
+
+
+_NAMES = st.sampled_from(["a", "type", "required"])
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(),
+    st.sampled_from(["object", "array", "string", "number", "strang", "[", r"\p{L}", ""]),
+)
+
+
+def _nested(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    words = st.sampled_from([*KEYWORDS, "unheard-of"])
+    return (
+        st.lists(below, max_size=3)
+        | st.dictionaries(words, below, max_size=4)
+        | st.dictionaries(_NAMES, below, max_size=2)
+    )
+
+
+@given(st.dictionaries(st.sampled_from(KEYWORDS), st.recursive(_VALUES, _nested), max_size=5))
+def test_any_schema_makes_a_parser_or_a_problem(schema: dict[str, Any]) -> None:
+    """Nothing that stands in a file ends the bridge; what loads can be sent and can parse."""
+    try:
+        parse = parser_of_schema({"type": "object", **schema})
+    except NotATool:
+        return
+    assert json.loads(json.dumps(completed(schema))) is not None
+    for arguments in (b"{}", b'{"a": 1}', b'{"a": [{"a": "x"}]}'):
+        try:
+            assert isinstance(parse(arguments), dict)
+        except msgspec.ValidationError:
+            continue
