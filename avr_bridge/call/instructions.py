@@ -65,8 +65,8 @@ async def settings_for_call(
 ) -> CallSettings:
     """The first source that works: OPENAI_INSTRUCTIONS, its URL, its file, the built-in text.
 
-    The URL is asked with the header ``X-AVR-UUID`` and the call's metadata as query, and must
-    answer ``{"system": "..."}`` (the contract of avr-sts-openai); it may add ``voice``,
+    The URL is asked with the header ``X-AVR-UUID`` and the call's metadata as query (a name that
+    the URL has itself stays the URL's), and must answer ``{"system": "..."}`` (the contract of avr-sts-openai); it may add ``voice``,
     ``welcome``, ``tools`` (names) and ``metadata``. ``{name}`` in a prompt stands for a value of
     the metadata, which is only ever text; an unknown name stays as it is.
     """
@@ -123,10 +123,25 @@ async def _fetched(url: str, uuid: str, metadata: Mapping[str, str]) -> _Answer:
     headers = {"X-AVR-UUID": uuid, "Content-Type": "application/json"}
     with trio.fail_after(FETCH_LIMIT_S):
         async with httpx2.AsyncClient(verify=_tls_context()) as client:
-            address = httpx2.URL(url).copy_merge_params(dict(metadata))
-            response = await client.get(address, headers=headers)
+            response = await client.get(_address(url, metadata), headers=headers)
     response.raise_for_status()
     answer = _answer_decoder.decode(response.content)
     if not answer.system.strip():
         raise ValueError("the answer has no text under 'system'")
     return answer
+
+
+def _address(url: str, metadata: Mapping[str, str]) -> httpx2.URL:
+    """The configured address with the call's metadata as query, behind what it has of its own.
+
+    A name that the address has is the operator's (a tenant, a key), and a caller cannot set it.
+    """
+    address = httpx2.URL(url)
+    taken = {_plain(name) for name in address.params}
+    free = {name: value for name, value in metadata.items() if _plain(name) not in taken}
+    return address.copy_merge_params(free)
+
+
+def _plain(name: str) -> str:
+    """What some servers make of a name: PHP reads ``key[]`` and ``a.b`` as ``key`` and ``a_b``."""
+    return re.sub(r"\W", "_", name.strip().partition("[")[0]).casefold()

@@ -100,6 +100,15 @@ async def test_the_address_is_asked_with_the_calls_id_and_metadata() -> None:
     assert "x-avr-uuid: u-1" in [header.lower() for header in headers]
 
 
+async def test_a_caller_cannot_set_what_the_address_has() -> None:
+    """A tenant or a key in the configured address stays what it is, under each name that a server
+    could take for it; other metadata is asked with."""
+    server = PromptServer(json.dumps({"system": "x"}).encode())
+    evil = {"tenant": "evil", "tenant[]": "evil", "Tenant": "evil", " tenant": "evil", "to": "1"}
+    assert await fetched(server, **evil) == "x"
+    assert server.head.decode().startswith("GET /prompt?tenant=7&to=1 HTTP/1.1\r\n")
+
+
 async def test_what_the_address_may_set_for_a_call() -> None:
     """Voice, welcome, tools by name and metadata, all of the right type; `{name}` in the texts
     stands for metadata, the caller's and the address' own; unknown names stay."""
