@@ -11,12 +11,13 @@ import functools
 import re
 import ssl
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import attrs
 import httpx2
 import msgspec
 import trio
+from msgspec import Meta
 
 from avr_bridge.config import DEFAULT_INSTRUCTIONS, ModelConfig
 
@@ -25,8 +26,16 @@ __all__ = ["CallSettings", "settings_for_call"]
 FETCH_LIMIT_S = 3.0
 """The caller hears nothing meanwhile; the Node connector had no limit and hung."""
 
+VOICE = r"^([A-Za-z0-9][A-Za-z0-9_. -]{0,63})?\Z"
+"""What names of voices look like at every server that we know; blank: as configured. The API
+refuses the whole session for a voice that it does not know, so a prompt or a page in its place must
+not get that far."""
+
 _UNREADABLE = (ValueError, RecursionError)
 """What comes of an answer that is no JSON, or of another shape."""
+
+_OURS = (msgspec.DecodeError,)
+"""What these say names a place in the answer, and nothing that stands there."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 
@@ -51,7 +60,7 @@ class _Answer(msgspec.Struct):
     """What the address answers; fields that we do not know are ignored, as AVR's are."""
 
     system: str
-    voice: str | None = None
+    voice: Annotated[str, Meta(pattern=VOICE)] | None = None
     welcome: str | None = None
     tools: list[str] | None = None
     metadata: dict[str, str] = {}
@@ -66,9 +75,10 @@ async def settings_for_call(
     """The first source that works: OPENAI_INSTRUCTIONS, its URL, its file, the built-in text.
 
     The URL is asked with the header ``X-AVR-UUID`` and the call's metadata as query (a name that
-    the URL has itself stays the URL's), and must answer ``{"system": "..."}`` (the contract of avr-sts-openai); it may add ``voice``,
-    ``welcome``, ``tools`` (names) and ``metadata``. ``{name}`` in a prompt stands for a value of
-    the metadata, which is only ever text; an unknown name stays as it is.
+    the URL has itself stays the URL's), and must answer ``{"system": "..."}`` (the contract of
+    avr-sts-openai); it may add ``voice``, ``welcome``, ``tools`` (names) and ``metadata``.
+    ``{name}`` in a prompt stands for a value of the metadata, which is only ever text; an unknown
+    name stays as it is.
     """
     settings = await _first_source(config, uuid, metadata, log)
     values = settings.metadata
@@ -92,7 +102,7 @@ async def _first_source(
         try:
             answer = await _fetched(config.instructions_url, uuid, metadata)
         except (httpx2.HTTPError, httpx2.InvalidURL, trio.TooSlowError, *_UNREADABLE) as error:
-            log.warning("instructions address failed", error=type(error).__name__)
+            log.warning("instructions address failed", error=_words(error))
         else:
             return CallSettings(
                 answer.system,
@@ -129,6 +139,11 @@ async def _fetched(url: str, uuid: str, metadata: Mapping[str, str]) -> _Answer:
     if not answer.system.strip():
         raise ValueError("the answer has no text under 'system'")
     return answer
+
+
+def _words(error: Exception) -> str:
+    """What was wrong, for the log; what others' exceptions say may hold the address."""
+    return str(error) if isinstance(error, _OURS) else type(error).__name__
 
 
 def _address(url: str, metadata: Mapping[str, str]) -> httpx2.URL:

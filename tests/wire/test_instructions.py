@@ -135,6 +135,10 @@ async def test_what_the_address_may_set_for_a_call() -> None:
     "server",
     [
         PromptServer(b'{"system": "x", "voice": 7}'),
+        PromptServer(json.dumps({"system": "x", "voice": "two\nlines"}).encode()),
+        PromptServer(json.dumps({"system": "x", "voice": "marin\n"}).encode()),
+        PromptServer(json.dumps({"system": "x", "voice": "v" * 65}).encode()),
+        PromptServer(json.dumps({"system": "x", "voice": "<b>"}).encode()),
         PromptServer(b'{"system": "x", "tools": "all"}'),
         PromptServer(b'{"system": "x", "metadata": {"a": 1}}'),
         PromptServer(b"no json"),
@@ -151,6 +155,23 @@ async def test_a_bad_answer_falls_to_the_next_source(
     """Logged without the answer's content; the call goes on."""
     assert await fetched(server) == DEFAULT_INSTRUCTIONS
     assert [line["log_level"] for line in log] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("voice", "expected"), [("", None), (None, None), ("voice_68a-1.b", "voice_68a-1.b")]
+)
+async def test_a_voice_is_a_name(voice: str | None, expected: str | None) -> None:
+    """None, or an empty one, is the configured voice."""
+    server = PromptServer(json.dumps({"system": "x", "voice": voice}).encode())
+    assert (await fetched_settings(server)).voice == expected
+
+
+async def test_the_log_says_what_was_wrong_with_an_answer(log: list[dict[str, Any]]) -> None:
+    """The place, for whoever runs the address; nothing of what stood there."""
+    await fetched(PromptServer(b'{"system": "secret", "voice": "a secret\\n"}'))
+    (line,) = log
+    assert "$.voice" in line["error"]
+    assert "secret" not in repr(log)
 
 
 async def test_a_slow_address_has_a_limit(
