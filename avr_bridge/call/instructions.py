@@ -7,9 +7,7 @@ down does not silence the telephone.
 
 from __future__ import annotations
 
-import functools
 import re
-import ssl
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -20,8 +18,20 @@ import trio
 from msgspec import Meta
 
 from avr_bridge.config import DEFAULT_INSTRUCTIONS, ModelConfig
+from avr_bridge.errors import ToolError
+from avr_bridge.tools.web import ask
 
 __all__ = ["CallSettings", "settings_for_call"]
+
+MOST_INSTRUCTIONS_CHARS = 64 * 1024
+"""Some 16,000 tokens: half of what a Realtime session of 32,000 can remember at all."""
+
+MOST_WELCOME_CHARS = 4096
+"""Some five minutes of speech."""
+
+MOST_ANSWER_BYTES = 512 * 1024
+"""The longest instructions, each character written as six (``\\u0430``), and the rest. It is
+decoded in one go, within a few ms, while other calls wait."""
 
 FETCH_LIMIT_S = 3.0
 """The caller hears nothing meanwhile; the Node connector had no limit and hung."""
@@ -34,7 +44,12 @@ not get that far."""
 _UNREADABLE = (ValueError, RecursionError)
 """What comes of an answer that is no JSON, or of another shape."""
 
-_OURS = (msgspec.DecodeError,)
+
+class _Unusable(ValueError):
+    """An answer that is no settings of a call; in words, without its content."""
+
+
+_OURS = (msgspec.DecodeError, ToolError, _Unusable)
 """What these say names a place in the answer, and nothing that stands there."""
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
@@ -59,9 +74,9 @@ class CallSettings:
 class _Answer(msgspec.Struct):
     """What the address answers; fields that we do not know are ignored, as AVR's are."""
 
-    system: str
+    system: Annotated[str, Meta(max_length=MOST_INSTRUCTIONS_CHARS)]
     voice: Annotated[str, Meta(pattern=VOICE)] | None = None
-    welcome: str | None = None
+    welcome: Annotated[str, Meta(max_length=MOST_WELCOME_CHARS)] | None = None
     tools: list[str] | None = None
     metadata: dict[str, str] = {}
 
@@ -101,7 +116,7 @@ async def _first_source(
     if config.instructions_url:
         try:
             answer = await _fetched(config.instructions_url, uuid, metadata)
-        except (httpx2.HTTPError, httpx2.InvalidURL, trio.TooSlowError, *_UNREADABLE) as error:
+        except (ToolError, httpx2.InvalidURL, trio.TooSlowError, *_UNREADABLE) as error:
             log.warning("instructions address failed", error=_words(error))
         else:
             return CallSettings(
@@ -123,22 +138,23 @@ async def _first_source(
     return CallSettings(DEFAULT_INSTRUCTIONS, metadata)
 
 
-@functools.cache
-def _tls_context() -> ssl.SSLContext:
-    """One for all calls: loading the certificates blocks for tens of ms."""
-    return ssl.create_default_context()
-
-
 async def _fetched(url: str, uuid: str, metadata: Mapping[str, str]) -> _Answer:
-    headers = {"X-AVR-UUID": uuid, "Content-Type": "application/json"}
     with trio.fail_after(FETCH_LIMIT_S):
-        async with httpx2.AsyncClient(verify=_tls_context()) as client:
-            response = await client.get(_address(url, metadata), headers=headers)
-    response.raise_for_status()
-    answer = _answer_decoder.decode(response.content)
-    if not answer.system.strip():
-        raise ValueError("the answer has no text under 'system'")
-    return answer
+        answer = await ask(
+            "GET",
+            _address(url, metadata),
+            headers={"X-AVR-UUID": uuid, "Content-Type": "application/json"},
+            most_bytes=MOST_ANSWER_BYTES + 1,
+            through_proxy=True,
+        )
+    if not answer.ok:
+        raise _Unusable(f"it answered with HTTP status {answer.status}")
+    if len(answer.text) > MOST_ANSWER_BYTES:
+        raise _Unusable(f"the answer is longer than {MOST_ANSWER_BYTES} bytes")
+    found = _answer_decoder.decode(answer.text)
+    if not found.system.strip():
+        raise _Unusable("the answer has no text under 'system'")
+    return found
 
 
 def _words(error: Exception) -> str:

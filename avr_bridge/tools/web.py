@@ -5,6 +5,7 @@ Sets no deadline: the caller does.
 
 from __future__ import annotations
 
+import zlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,12 @@ __all__ = ["Answer", "ask", "prepare_tls"]
 
 HTTP_OK = range(200, 300)
 UNPACKED = {"Accept-Encoding": "identity"}
-"""A small packed answer can be a huge unpacked one, and would be unpacked in one go."""
+PACKINGS = ("gzip", "x-gzip", "deflate")
+"""What is unpacked where a server packs all the same, by us and up to the limit: the client would
+unpack a chunk in one go, and a small packed answer can be a huge unpacked one."""
+
+ANY_HEADER = 32 + zlib.MAX_WBITS
+"""zlib's way to say: gzip or zlib, whichever it is."""
 
 
 @attrs.frozen
@@ -79,13 +85,23 @@ async def ask(
             data = b""
             # Cancelling unwinds the client's nested generators, which `break` would leave behind.
             with trio.CancelScope() as enough:
-                async for chunk in answer.aiter_bytes():
+                async for chunk in answer.aiter_raw():
                     data += chunk
                     if len(data) > most_bytes:
                         enough.cancel()
-            text = data[:most_bytes].decode(answer.encoding or "utf-8", "replace")
+            packing = answer.headers.get("Content-Encoding", "identity").strip().lower()
+            data = _unpacked(data, packing, most_bytes)
+            text = data.decode(answer.encoding or "utf-8", "replace")
             return Answer(answer.status_code, text)
     except httpx2.ConnectError as error:
         raise ToolError("the service could not be reached") from error
-    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, LookupError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError, LookupError, zlib.error) as error:
         raise ToolError("the service gave no proper answer") from error
+
+
+def _unpacked(data: bytes, packing: str, most_bytes: int) -> bytes:
+    if packing == "identity":
+        return data[:most_bytes]
+    if packing not in PACKINGS:
+        raise ToolError("the service packs its answers in a way that was not asked for")
+    return zlib.decompressobj(ANY_HEADER).decompress(data[:most_bytes], most_bytes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import tracemalloc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,11 @@ import trio
 
 from avr_bridge import ModelConfig
 from avr_bridge.call import instructions
-from avr_bridge.call.instructions import CallSettings, settings_for_call
+from avr_bridge.call.instructions import (
+    MOST_INSTRUCTIONS_CHARS,
+    CallSettings,
+    settings_for_call,
+)
 from avr_bridge.config import DEFAULT_INSTRUCTIONS
 
 if TYPE_CHECKING:
@@ -60,17 +66,19 @@ async def test_a_bad_file_falls_to_the_built_in(
 class PromptServer:
     """Answers every request with one body; keeps what was asked."""
 
-    def __init__(self, body: bytes, status: str = "200 OK") -> None:
+    def __init__(self, body: bytes, status: str = "200 OK", extra: str = "") -> None:
         self.head = b""
-        self._answer = (
-            f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        ).encode() + body
+        head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{extra}"
+        self._answer = f"{head}Connection: close\r\n\r\n".encode() + body
 
     async def serve(self, stream: trio.SocketStream) -> None:
         async with stream:
             while b"\r\n\r\n" not in self.head:
                 self.head += await stream.receive_some(4096)
-            await stream.send_all(self._answer)
+            try:
+                await stream.send_all(self._answer)
+            except trio.BrokenResourceError:
+                return  # the client has read enough
 
 
 async def fetched(server: PromptServer, **metadata: str) -> str:
@@ -139,6 +147,9 @@ async def test_what_the_address_may_set_for_a_call() -> None:
         PromptServer(json.dumps({"system": "x", "voice": "marin\n"}).encode()),
         PromptServer(json.dumps({"system": "x", "voice": "v" * 65}).encode()),
         PromptServer(json.dumps({"system": "x", "voice": "<b>"}).encode()),
+        PromptServer(json.dumps({"system": "x" * 65537}).encode()),
+        PromptServer(json.dumps({"system": "x", "welcome": "x" * 4097}).encode()),
+        PromptServer(json.dumps({"system": "x", "more": "x" * 524288}).encode()),
         PromptServer(b'{"system": "x", "tools": "all"}'),
         PromptServer(b'{"system": "x", "metadata": {"a": 1}}'),
         PromptServer(b"no json"),
@@ -172,6 +183,34 @@ async def test_the_log_says_what_was_wrong_with_an_answer(log: list[dict[str, An
     (line,) = log
     assert "$.voice" in line["error"]
     assert "secret" not in repr(log)
+
+
+async def test_the_longest_answer() -> None:
+    """Instructions at their limit, in the longest way to write them."""
+    server = PromptServer(json.dumps({"system": "я" * MOST_INSTRUCTIONS_CHARS}).encode())
+    assert await fetched(server) == "я" * MOST_INSTRUCTIONS_CHARS
+
+
+async def test_a_packed_answer_is_no_way_around_the_limits(log: list[dict[str, Any]]) -> None:
+    """30 MB packed into 30 kB, although packing was not asked for: refused, and never there."""
+    bomb = gzip.compress(json.dumps({"system": "x" * 30_000_000}).encode())
+    tracemalloc.start()
+    try:
+        server = PromptServer(bomb, extra="Content-Encoding: gzip\r\n")
+        tracemalloc.reset_peak()
+        before, _ = tracemalloc.get_traced_memory()
+        assert await fetched(server) == DEFAULT_INSTRUCTIONS
+        assert tracemalloc.get_traced_memory()[1] - before < 10_000_000
+    finally:
+        tracemalloc.stop()
+    (line,) = log
+    assert line["error"] == "the answer is longer than 524288 bytes"
+
+
+async def test_a_small_packed_answer_is_read() -> None:
+    """Some servers pack whatever they are asked."""
+    packed = gzip.compress(b'{"system": "packed"}')
+    assert await fetched(PromptServer(packed, extra="Content-Encoding: gzip\r\n")) == "packed"
 
 
 async def test_a_slow_address_has_a_limit(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from zlib import compress
 
 import pytest
 import structlog
@@ -16,7 +18,7 @@ from avr_bridge.tools import CallContext, Toolbox, load_tools
 from avr_bridge.tools.toolbox import CUT_MARK, MAX_OUTPUT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
     from pathlib import Path
 
 LIMIT_S = 10
@@ -137,6 +139,57 @@ async def test_a_huge_answer_is_cut(tmp_path: Path) -> None:
     assert result.ok
     assert len(result.output) == MAX_OUTPUT_BYTES
     assert result.output.endswith(CUT_MARK)
+
+
+async def test_an_endless_answer_is_cut(tmp_path: Path) -> None:
+    """The rest is left unread and the connection closed: the service sees the end."""
+    closed = trio.Event()
+    service = Service()
+
+    async def endless(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some(4096)
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+            try:
+                while True:
+                    await stream.send_all(b"y" * 4096)
+            except trio.BrokenResourceError:
+                closed.set()
+
+    service.serve = endless  # type: ignore[method-assign]
+    async with open_tool(tmp_path, service) as box:
+        result = await box.run("it", "{}", CALL)
+        await closed.wait()
+    assert result.ok
+    assert len(result.output) == MAX_OUTPUT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("packing", "pack"), [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("deflate", compress)]
+)
+async def test_an_answer_packed_unasked(
+    tmp_path: Path, packing: str, pack: Callable[[bytes], bytes]
+) -> None:
+    """Is unpacked, up to the limit."""
+    for text in ("grüß", "y" * 3_000_000):
+        extra = f"Content-Encoding: {packing}\r\n"
+        async with open_tool(tmp_path, Service(pack(text.encode()), extra=extra)) as box:
+            result = await box.run("it", "{}", CALL)
+        assert result.ok
+        assert result.output.startswith(text[:4])
+        assert len(result.output) <= MAX_OUTPUT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("packing", "words"), [("br", "packs its answers in a way"), ("gzip", "gave no proper answer")]
+)
+async def test_an_answer_that_cannot_be_unpacked(tmp_path: Path, packing: str, words: str) -> None:
+    """Words for the model."""
+    service = Service(b"no such thing", extra=f"Content-Encoding: {packing}\r\n")
+    async with open_tool(tmp_path, service) as box:
+        result = await box.run("it", "{}", CALL)
+    assert not result.ok
+    assert words in result.output
 
 
 async def test_a_service_that_is_down_or_talks_nonsense(tmp_path: Path) -> None:
