@@ -92,25 +92,51 @@ class Toolbox:
         limit_s = self._limit_s if tool.limit_s is None else tool.limit_s
         # A tool is foreign code and may run a nursery of its own. While a call is torn down, such
         # a tool can raise `Cancelled` and a fault of its own in one group: the first goes on up,
-        # the second ends here, or a hangup would look like a failed call. Hence `except*`.
+        # the second ends here, or a hangup would look like a failed call.
         failure: ToolResult | None = None
         outcome: object = None
         with trio.move_on_after(limit_s) as scope:
             try:
                 outcome = await tool.act(parsed, context)
-            except* ToolError as group:
-                said = _first(group)
-                log.warning("tool failed", error=type(said.__cause__ or said).__name__)
-                failure = _failed(shown, f"{said}.")
-            except* (Exception, SystemExit) as group:
-                met = _first(group)
-                kind = type(met).__name__
-                log.warning("tool failed", error=kind, at=_place(met))
-                failure = _failed(shown, f"it stopped with an error ({kind}).")
+            except BaseException as error:
+                own, not_its_own = _parted(error)
+                if own is not None:
+                    failure = _met(shown, _first(own), log)
+                if not_its_own is not None:
+                    raise not_its_own from None
         if scope.cancelled_caught:
             log.warning("tool took too long", limit_s=limit_s)
             return _failed(shown, f"it took longer than {limit_s:g} seconds.")
         return failure or _told(shown, outcome, log)
+
+
+def _parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What the tool itself raised, and what passed through it: `Cancelled`, a Ctrl-C, the end of
+    the program. A tool can raise the likes of these too: `asyncio.CancelledError`, `SystemExit`."""
+    if isinstance(error, BaseExceptionGroup):
+        passed, own = error.split(_is_trios)
+        return own, passed
+    return (None, error) if _is_trios(error) else (error, None)
+
+
+def _is_trios(error: BaseException) -> bool:
+    """Trio raises its cancellations and a Ctrl-C from its own code, a tool from the tool's."""
+    if isinstance(error, trio.Cancelled):
+        return True
+    if isinstance(error, Exception | BaseExceptionGroup):
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    module = frames[-1].f_globals.get("__name__", "") if frames else ""
+    return str(module).partition(".")[0] == "trio"
+
+
+def _met(name: str, error: BaseException, log: Any) -> ToolResult:
+    if isinstance(error, ToolError):
+        log.warning("tool failed", error=type(error.__cause__ or error).__name__)
+        return _failed(name, f"{error}.")
+    kind = type(error).__name__
+    log.warning("tool failed", error=kind, at=_place(error))
+    return _failed(name, f"it stopped with an error ({kind}).")
 
 
 def _failed(name: str, why: str) -> ToolResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +86,19 @@ class Unwritable:
     [
         (ValueError("secret"), "The tool it failed: it stopped with an error (ValueError)."),
         (SystemExit(3), "The tool it failed: it stopped with an error (SystemExit)."),
+        (
+            KeyboardInterrupt("secret"),
+            "The tool it failed: it stopped with an error (KeyboardInterrupt).",
+        ),
+        (
+            asyncio.CancelledError("secret"),
+            "The tool it failed: it stopped with an error (CancelledError).",
+        ),
+        (GeneratorExit(), "The tool it failed: it stopped with an error (GeneratorExit)."),
+        (
+            BaseExceptionGroup("two", [asyncio.CancelledError()]),
+            "The tool it failed: it stopped with an error (CancelledError).",
+        ),
         (ToolError("ask again"), "The tool it failed: ask again."),
         (
             ExceptionGroup("two", [ExceptionGroup("one", [KeyError("secret")])]),
@@ -188,6 +203,42 @@ async def test_a_hangup_ends_a_tool_and_its_fault(autojump_clock: trio.testing.M
         returned = True
     assert scope.cancelled_caught
     assert not returned
+
+
+async def test_a_hangup_is_no_fault_of_a_tool(
+    autojump_clock: trio.testing.MockClock, log: list[Any]
+) -> None:
+    """Cancelled in a nursery of the tool's own, beside a fault that asyncio knows: nothing is
+    told, the fault is logged."""
+
+    async def fails_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise asyncio.CancelledError
+
+    async def it() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fails_when_cancelled)
+            nursery.start_soon(trio.sleep_forever)
+
+    with trio.move_on_after(1) as scope:
+        await toolbox_of(it).run("it", "", CALL)
+    assert scope.cancelled_caught
+    assert [line["error"] for line in log] == ["CancelledError"]
+
+
+def test_a_real_ctrl_c_is_no_fault_of_a_tool() -> None:
+    """Pressed while a tool computes: it ends the program."""
+
+    async def it() -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    async def main() -> None:
+        await toolbox_of(it).run("it", "", CALL)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
 
 
 @pytest.fixture(name="builtins")
