@@ -64,10 +64,10 @@ def read_wav(path: str | Path) -> bytes:
     return resample_pcm(data, head.rate_hz, RATE_HZ)
 
 
-def write_wav(path: str | Path, pcm: bytes, rate_hz: int = RATE_HZ) -> None:
-    """Write PCM16 LE mono of `rate_hz` as a WAV file."""
+def write_wav(path: str | Path, pcm: bytes, rate_hz: int = RATE_HZ, *, channels: int = 1) -> None:
+    """Write PCM16 LE of `rate_hz` as a WAV file; several channels sample by sample in turn."""
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(channels)
         file.setsampwidth(2)
         file.setframerate(rate_hz)
         file.writeframes(pcm)

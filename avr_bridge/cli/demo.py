@@ -7,6 +7,8 @@ and what proves it, is in `scene.py` and `scenarios.py`.
 
 from __future__ import annotations
 
+import heapq
+import math
 import os
 import sys
 from functools import partial
@@ -21,6 +23,7 @@ from rich.table import Table
 
 from avr_bridge import BridgeConfig, CallSummary, LogConfig
 from avr_bridge.cli.output import silence_stdout
+from avr_bridge.cli.recording import write_call
 from avr_bridge.cli.scenarios import SCENARIOS, Repeat
 from avr_bridge.cli.scene import Outcome, Scenario
 from avr_bridge.cli.serve import config_or_exit
@@ -28,12 +31,17 @@ from avr_bridge.server.serve import serve
 from avr_bridge.telemetry import configure_logging
 from avr_bridge.testing.caller import CallEvent, CallEventKind, open_simulated_call
 from avr_bridge.testing.likeness import speech_ms
-from avr_bridge.testing.wav import read_wav, write_wav
+from avr_bridge.testing.wav import read_wav
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = ["demo", "run_scenario"]
+
+FRAME_S = 0.02
+HELD_BACK_S = 0.8
+"""A little more than `SPURT_GAP_MS` of the simulated caller, the longest that any event is told
+after its time."""
 
 
 @click.command()
@@ -47,14 +55,12 @@ __all__ = ["demo", "run_scenario"]
 @click.option(
     "--wav",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="What the caller says; a question in English by default.",
+    help="What the caller says; words in English by default.",
 )
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    default=Path("heard.wav"),
-    show_default=True,
-    help="Where to write what the caller heard.",
+    help="Where to write the call: left the caller, right the agent. [default: heard-SCENARIO.wav]",
 )
 @click.option(
     "--transport",
@@ -65,7 +71,11 @@ __all__ = ["demo", "run_scenario"]
 )
 @click.option("--verbose", "-v", is_flag=True, help="Show the bridge's own log too.")
 def demo(
-    scenario: str, wav: Path | None, out: Path, transport: Literal["ws", "http"], verbose: bool
+    scenario: str,
+    wav: Path | None,
+    out: Path | None,
+    transport: Literal["ws", "http"],
+    verbose: bool,
 ) -> None:
     """Place one call with real speech through the bridge and show the conversation live.
 
@@ -80,6 +90,7 @@ def demo(
     transfer  the model says goodbye and transfers the caller to 600
     """
     screen = _Screen()
+    out = out or Path(f"heard-{scenario}.wav")
     played = _chosen(scenario, wav, transport, screen)
     environ = {**played.settings(os.environ), "AVR_HOST": "127.0.0.1", "PORT": "0"}
     if played.simulated:
@@ -90,18 +101,17 @@ def demo(
     configure_logging(LogConfig(level, config.log.format, config.log.content), mask=config.mask())
     model = played.intro if played.simulated else config.model.model
     screen.line(f"One call over {transport.upper()} through the bridge to {model}.")
-    if played.caller_words != Repeat.caller_words or not played.caller_speaks:
-        screen.line("The voices are two recordings; the words shown are the script's.")
     screen.line("")
     interrupted = False
     try:
-        outcome = trio.run(run_scenario, environ, played, transport, screen.show)
+        outcome = trio.run(_run_on_screen, environ, played, transport, screen)
     except* KeyboardInterrupt:
         interrupted = True
+    screen.flush()
     if interrupted:
         raise click.Abort
     try:
-        write_wav(out, outcome.heard)
+        write_call(out, outcome.said, outcome.heard, outcome.keys)
     except OSError as error:
         raise click.ClickException(f"{out} could not be written: {error.strerror}.") from None
     screen.console.print(_summary(played, outcome, out))
@@ -144,6 +154,19 @@ def _speech(wav: Path) -> bytes:
     return said
 
 
+async def _run_on_screen(
+    environ: Mapping[str, str],
+    scenario: Scenario,
+    transport: Literal["ws", "http"],
+    screen: _Screen,
+) -> Outcome:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(screen.run)
+        outcome = await run_scenario(environ, scenario, transport, screen.show)
+        nursery.cancel_scope.cancel()
+    return outcome
+
+
 async def run_scenario(
     environ: Mapping[str, str],
     scenario: Scenario,
@@ -160,12 +183,15 @@ async def run_scenario(
     """
     ended = trio.Event()
     summaries: list[CallSummary] = []
+    keys: list[tuple[float, str]] = []
 
     def on_ended(summary: CallSummary) -> None:
         summaries.append(summary)
         ended.set()
 
     def on_event(event: CallEvent) -> None:
+        if event.kind is CallEventKind.DIGIT:
+            keys.append((event.at_ms, event.text))
         show(event)
         scenario.noted(event)
 
@@ -181,13 +207,13 @@ async def run_scenario(
                 url, uuid=scenario.uuid, transport=transport, on_event=on_event
             ) as call:
                 await scenario.play(call)
-                heard = call.heard()
+                heard, said = call.heard(), call.said()
                 await call.hang_up()
                 report = call.report()
                 frames_received = len(call.received()) // 320
             await ended.wait()
         nursery.cancel_scope.cancel()
-    return Outcome(heard, report, summaries[0], frames_received)
+    return Outcome(heard, said, tuple(keys), report, summaries[0], frames_received)
 
 
 class _Console(Console):
@@ -209,11 +235,35 @@ _WORDS = {
 
 
 class _Screen:
-    """One line for everything that happens, with the call's time before it."""
+    """One line for everything that happens, with the call's time before it, in order of time.
+
+    A line waits for `HELD_BACK_S`: that somebody fell silent is known only when they stay so.
+    """
 
     def __init__(self) -> None:
         self.console = _Console(highlight=False)
         self._started_s: float | None = None
+        self._waiting: list[tuple[float, int, str]] = []
+        self._lines = 0
+
+    async def run(self) -> None:
+        """Print the lines when they are due. Runs until cancelled."""
+        while True:
+            await trio.sleep(FRAME_S)
+            self._print_until(self._now_s() - HELD_BACK_S)
+
+    def flush(self) -> None:
+        """Print what still waits."""
+        self._print_until(math.inf)
+
+    def _print_until(self, until_s: float) -> None:
+        while self._waiting and self._waiting[0][0] <= until_s:
+            at_s, _, text = heapq.heappop(self._waiting)
+            self.line(f"{at_s:7.2f} s  {text}")
+
+    def _now_s(self) -> float:
+        now_s = trio.current_time()
+        return now_s - (now_s if self._started_s is None else self._started_s)
 
     def line(self, text: str) -> None:
         """Print one line, with markup."""
@@ -221,8 +271,7 @@ class _Screen:
 
     def tell(self, text: str) -> None:
         """What the scenario has to say of this moment."""
-        now_s = trio.current_time()
-        self._at(now_s - (now_s if self._started_s is None else self._started_s), escape(text))
+        self._at(self._now_s(), escape(text))
 
     def show(self, event: CallEvent) -> None:
         """An event of the call."""
@@ -240,7 +289,8 @@ class _Screen:
             self._at(event.at_ms / 1000, words)
 
     def _at(self, at_s: float, text: str) -> None:
-        self.line(f"{at_s:7.2f} s  {text}")
+        self._lines += 1
+        heapq.heappush(self._waiting, (at_s, self._lines, text))
 
 
 def _summary(scenario: Scenario, outcome: Outcome, out: Path) -> Table:

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["SCENARIOS", "BargeIn", "Keypad", "Repeat", "Tools", "Transfer"]
 
 GREETING = "Hello, I am the parrot. Say something."
-"""The words of the shipped clip that is the model's voice."""
+"""The words of the shipped clip of that name."""
 
 GREETING_WITHIN_S = 5.0
 
-LISTENED_S = 2.0
-"""How much of the long answer the caller bears."""
+LISTENED_S = 3.0
+"""How much of the long answer the caller bears; this is in the middle of a word."""
 
 KEY_GAP_S = 0.3
 TRUNCATED_WITHIN_S = 5.0
@@ -157,10 +157,15 @@ class Tools(Scenario):
     """The model looks something up in a Python file of the user's, and says what it found."""
 
     proved = "The tool was run, and the caller heard the answer."
-    caller_words = "When is the shop open?"
+    caller_clip, caller_words = "hours-question", "When is the shop open?"
+    voice_clip = "hours-answer"
     source = '''\
+import time
+
+
 def opening_hours(place: str) -> str:
     """Tell when we are open."""
+    time.sleep(1.5)  # so that the caller hears the keys
     return {"shop": "9 to 18", "workshop": "7 to 16"}[place]
 '''
 
@@ -173,13 +178,14 @@ def opening_hours(place: str) -> str:
         await trio.lowlevel.checkpoint()
         with TemporaryDirectory(prefix="avr-bridge-demo-") as directory:
             (Path(directory) / "hours.py").write_text(self.source)
-            yield {"AVR_TOOLS_DIR": directory}
+            yield {"AVR_TOOLS_DIR": directory, "AVR_TOOL_SOUND": "typing"}
 
     def script(self, turn: Turn) -> list[Step]:
         if turn.function_outputs:
             self._outputs = [output for _, output in turn.function_outputs]
             return [Say(self.voice, 8_000, f"The shop is open from {self._outputs[0]}.")]
         if turn.caller_audio:
+            self._tell("meanwhile the caller hears somebody type")
             return [CallTool("opening_hours", json.dumps({"place": "shop"}))]
         return []
 
@@ -197,6 +203,7 @@ class Keypad(Scenario):
 
     proved = "The model got the keys, and the caller heard the answer."
     caller_speaks = False
+    voice_clip = "keys-answer"
     needs_websocket = True
     keys = "123#"
     turn = "[The caller pressed 1 2 3 on the keypad]"
@@ -229,7 +236,8 @@ class Transfer(Scenario):
     """The model says goodbye and transfers: Asterisk is asked when the goodbye was heard."""
 
     proved = "The caller heard the goodbye, and only then was transferred."
-    caller_words = "Please put me through to a person."
+    caller_clip, caller_words = "transfer-question", "Please put me through to a person."
+    voice_clip = "transfer-answer"
     extension = "600"
 
     def __init__(self, said: bytes | None, tell: Callable[[str], None]) -> None:

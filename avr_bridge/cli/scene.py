@@ -47,9 +47,11 @@ SETTINGS_KEPT = ("AVR_LOG_", "AVR_RESAMPLER", "OPENAI_AUDIO_FORMAT")
 
 @attrs.frozen
 class Outcome:
-    """What a call left: both ends' figures, and the sound that was heard."""
+    """What a call left: both ends' figures, what was heard and said, and the keys with their ms."""
 
     heard: bytes
+    said: bytes
+    keys: tuple[tuple[float, str], ...]
     report: CallReport
     bridge: CallSummary
     frames_received: int
@@ -66,7 +68,7 @@ class Scenario:
     """One call. Also the behaviour of its simulated model.
 
     Args:
-        said: What the caller says, PCM16 LE mono, 8 kHz; the shipped question by default.
+        said: What the caller says, PCM16 LE mono, 8 kHz; the scenario's own clip by default.
         tell: Shows one line, in its time.
 
     Attributes:
@@ -77,14 +79,15 @@ class Scenario:
 
     intro = "a simulated model that plays a script"
     proved = "The caller heard the reply."
-    caller_words = QUESTION
+    caller_clip, caller_words = "question", QUESTION
+    voice_clip = "greeting"
     caller_speaks = True
     needs_websocket = False
     simulated = True
 
     def __init__(self, said: bytes | None, tell: Callable[[str], None]) -> None:
-        self.voice = read_wav(clip("greeting"))
-        self.said = said or read_wav(clip("question"))
+        self.voice = read_wav(clip(self.voice_clip))
+        self.said = said or read_wav(clip(self.caller_clip))
         self.expected = self.voice
         self.uuid = str(uuid.uuid4())
         self.model = SimulatedRealtime(self)

@@ -11,7 +11,7 @@ __all__ = ["clip", "read_wav", "resample_pcm", "write_wav"]
 
 
 def clip(name: str) -> Path:
-    """The path of a shipped clip: ``"question"`` or ``"greeting"``.
+    """The path of a shipped clip: ``"question"``, ``"greeting"`` and others; `clips/README.md`.
 
     Raises:
         ValueError: There is no such clip.

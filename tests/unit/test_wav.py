@@ -115,7 +115,16 @@ def test_what_cannot_be_read_is_refused_in_words(
 
 
 @pytest.mark.parametrize(
-    ("name", "least_s", "most_s"), [("question", 2.5, 4), ("greeting", 1.5, 3)]
+    ("name", "least_s", "most_s"),
+    [
+        ("question", 2.5, 4),
+        ("greeting", 1.5, 3),
+        ("hours-question", 1, 2),
+        ("hours-answer", 1, 2),
+        ("keys-answer", 1, 2),
+        ("transfer-question", 1, 2),
+        ("transfer-answer", 1, 2),
+    ],
 )
 def test_shipped_clips(name: str, least_s: float, most_s: float) -> None:
     """The clips are there, of the promised length and level."""
@@ -126,5 +135,7 @@ def test_shipped_clips(name: str, least_s: float, most_s: float) -> None:
 
 def test_unknown_clip_names_the_known_ones() -> None:
     """A mistyped clip is answered with the list."""
-    with pytest.raises(ValueError, match="greeting, question"):
+    with pytest.raises(
+        ValueError, match="greeting, hours-answer, hours-question, keys-answer, question"
+    ):
         clip("parrot")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import wave
 from typing import TYPE_CHECKING
 
+import audioop
 import pytest
 import structlog
 import trio
 
 from avr_bridge.cli.demo import run_scenario
+from avr_bridge.cli.recording import KEY_MS, key_tone, write_call
 from avr_bridge.cli.scenarios import SCENARIOS, BargeIn, Keypad, Tools, Transfer
 from avr_bridge.testing import clip, likeness, read_wav, write_wav
+from avr_bridge.testing.likeness import is_audible, speech_ms, tone_level_db
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,8 +67,27 @@ SHOWN = {
 }
 """For each scenario, lines that a person sees."""
 
-REPLY = {"parrot": "question", "barge-in": "question"}
-"""The clip that is the reply, where it is not the model's own voice."""
+SAID_AND_REPLY = {
+    "parrot": ("question", "question"),
+    "barge-in": ("question", "question"),
+    "tools": ("hours-question", "hours-answer"),
+    "dtmf": (None, "keys-answer"),
+    "transfer": ("transfer-question", "transfer-answer"),
+}
+"""The clips that a person hears on the left, from the caller, and on the right, from the agent."""
+
+
+def channels(recording: Path) -> tuple[bytes, bytes]:
+    """Caller and agent of a stereo file: 8 kHz, 16 bit."""
+    with wave.open(str(recording)) as file:
+        assert file.getparams()[:3] == (2, 2, 8_000)
+        both = file.readframes(file.getnframes())
+    return audioop.tomono(both, 2, 1, 0), audioop.tomono(both, 2, 0, 1)
+
+
+def audible_frames(pcm: bytes) -> list[bool]:
+    """20 ms each."""
+    return [is_audible(pcm[at : at + 320]) for at in range(0, len(pcm) - 319, 320)]
 
 
 def environment(**variables: str) -> dict[str, str]:
@@ -83,16 +107,18 @@ def run_demo(*arguments: str, **variables: str) -> subprocess.CompletedProcess[s
 
 
 async def test_each_scenario_is_played_and_heard(tmp_path: Path) -> None:
-    """Without a key, all at once: exit 0, a live conversation, the proof, and the reply in the
-    WAV. Settings of the user's that would change a script's course do not."""
+    """Without a key, all at once: exit 0, a live conversation in order of time, the proof, and a
+    WAV of its own with what was said on the left and the reply on the right, each in its words.
+    Settings of the user's that would change a script's course do not."""
     ran: dict[str, subprocess.CompletedProcess[bytes]] = {}
 
     async def play(scenario: str) -> None:
         ran[scenario] = await trio.run_process(
             [
-                *(sys.executable, "-m", "avr_bridge", "demo", "--out", str(out(scenario))),
-                *("--scenario", *scenario.split()),
+                *(sys.executable, "-m", "avr_bridge", "demo", "--scenario", *scenario.split()),
+                *(("--out", str(out(scenario))) if " " in scenario else ()),
             ],
+            cwd=tmp_path,
             env=environment() if scenario.startswith("parrot") else environment(AVR_MAX_CALL_S="1"),
             capture_stdout=True,
             capture_stderr=True,
@@ -100,7 +126,7 @@ async def test_each_scenario_is_played_and_heard(tmp_path: Path) -> None:
         )
 
     def out(scenario: str) -> Path:
-        return tmp_path / f"{scenario.replace(' ', '')}.wav"
+        return tmp_path / f"heard-{scenario.replace(' ', '')}.wav"
 
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
@@ -111,8 +137,46 @@ async def test_each_scenario_is_played_and_heard(tmp_path: Path) -> None:
         assert ran[scenario].returncode == 0, shown + ran[scenario].stderr.decode()
         assert [line for line in words if line not in shown] == [], shown
         assert ran[scenario].stderr == b""
-        reply = read_wav(clip(REPLY.get(scenario.split()[0], "greeting")))
-        assert likeness(reply, read_wav(out(scenario))).correlation > 0.7
+        times = [float(at) for at in re.findall(r"^ +([\d.]+) s  ", shown, re.M)]
+        assert len(times) > 5
+        assert times == sorted(times)
+        caller, agent = channels(out(scenario))
+        said, reply = SAID_AND_REPLY[scenario.split()[0]]
+        assert likeness(read_wav(clip(reply)), agent).correlation > 0.7
+        if said:
+            assert likeness(read_wav(clip(said)), caller).correlation > 0.99
+    caller, agent = channels(out("barge-in"))
+    both = [c and a for c, a in zip(audible_frames(caller), audible_frames(agent), strict=False)]
+    assert 0 < sum(both) < 1_000 / 20, "the agent falls silent when the caller speaks"
+    caller, _ = channels(out("dtmf"))
+    assert speech_ms(caller) == pytest.approx(len("123#") * KEY_MS, abs=len("123#") * 20)
+    _, agent = channels(out("tools"))
+    typing = agent[: round(likeness(read_wav(clip("hours-answer")), agent).offset_ms) * 16]
+    assert speech_ms(typing) > 100
+
+
+@pytest.mark.parametrize(
+    ("key", "tones_hz"), [("1", (697, 1209)), ("#", (941, 1477)), ("A", (697, 1633))]
+)
+def test_keys_sound_as_on_a_telephone(key: str, tones_hz: tuple[int, int]) -> None:
+    """The two tones of ITU-T Q.23, alike in level, and none of the others."""
+    tone = key_tone(key)
+    assert len(tone) == KEY_MS * 16
+    for hz in (697, 770, 852, 941, 1209, 1336, 1477, 1633):
+        assert (tone_level_db(tone, hz) > -25) == (hz in tones_hz), hz
+    for wrong in ("", "12", "x"):
+        with pytest.raises(ValueError, match="is no key"):
+            key_tone(wrong)
+
+
+def test_both_sides_of_a_call_run_on_one_time(tmp_path: Path) -> None:
+    """Sides of unlike length are padded; a key at the very end is not lost, a loud one clipped."""
+    write_call(tmp_path / "a.wav", b"\xff\x7f" * 800, b"\x01\x00" * 8, [(0.0, "1"), (500.0, "2")])
+    caller, agent = channels(tmp_path / "a.wav")
+    assert len(caller) == len(agent) == (500 + KEY_MS) * 16
+    assert agent == b"\x01\x00" * 8 + bytes(len(agent) - 16)
+    assert caller[500 * 16 :] == key_tone("2")
+    assert audioop.max(caller, 2) == 32_767
 
 
 class WithoutTheTool(Tools):

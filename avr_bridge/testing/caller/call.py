@@ -63,6 +63,7 @@ class SimulatedCall:
         self._started_at = trio.current_time()
         self._played = PlayedOut(self._started_at, keep_heard=keep_heard)
         self._received: bytearray | None = bytearray() if keep_heard else None
+        self._said: bytearray | None = bytearray() if keep_heard else None
         self._to_say = bytearray()
         self._digits: deque[str] = deque()
         self._sent_frames = 0
@@ -155,6 +156,10 @@ class SimulatedCall:
         """All that was heard from the start until now, silence included: PCM16 LE mono, 8 kHz."""
         return self._played.heard(self._now())
 
+    def said(self) -> bytes:
+        """All that was sent from the start until now, silence included, on the time of `heard`."""
+        return bytes(self._said or b"")
+
     def received(self) -> bytes:
         """All sound as it came, whatever its timing: PCM16 LE mono, 8 kHz, no silence added."""
         return bytes(self._received or b"")
@@ -199,8 +204,11 @@ class SimulatedCall:
                 self._emit(CallEventKind.DIGIT, digit)
             frame = bytes(self._to_say[: PCM16_8K.frame_bytes])
             self._latest_frame_s = max(self._latest_frame_s, trio.current_time() - due)
-            await self._line.send_audio(frame.ljust(PCM16_8K.frame_bytes, b"\x00"))
+            padded = frame.ljust(PCM16_8K.frame_bytes, b"\x00")
+            await self._line.send_audio(padded)
             self._sent_frames += 1
+            if self._said is not None:
+                self._said += padded
             del self._to_say[: len(frame)]
             self._note_said(frame)
             self._listen()
