@@ -36,10 +36,19 @@ def page() -> str:
         parts += ["", f"## {TITLES[name]}", "", "| variable | default | meaning | may be |"]
         parts.append("|---|---|---|---|")
         for known in settings_of(kind):
-            default = "" if known.default is None else f"`{known.default}`"
+            default = _written(known.default)
             name = f"`{known.env}`" + (f", `{known.file_env}`" if known.file_env else "")
             parts.append(f"| {name} | {default} | {known.help} | {known.expected} |")
     return "\n".join(parts) + "\n"
+
+
+def _written(default: object) -> str:
+    """A default as somebody would set it."""
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return "`on`" if default else "`off`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
 if __name__ == "__main__":

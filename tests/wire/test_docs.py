@@ -48,6 +48,17 @@ def test_the_settings_page_is_the_codes() -> None:
             assert known.help.endswith(".")
 
 
+def test_a_default_on_the_settings_page_can_be_set_so() -> None:
+    """Each is a value that its setting takes, and means the same."""
+    shown = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page(), re.M))
+    known = [known for kind in SECTIONS.values() for known in settings_of(kind)]
+    assert shown.keys() == {each.env for each in known if each.default is not None}
+    for each in known:
+        if each.default is not None:
+            assert each.parse(shown[each.env]) == each.default, each.env
+            assert shown[each.env] not in ("True", "False"), each.env
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(path: Path) -> None:
     """Every relative link names a file of the project."""
