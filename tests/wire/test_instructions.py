@@ -12,7 +12,7 @@ import pytest
 import structlog
 import trio
 
-from avr_bridge import ModelConfig
+from avr_bridge import BridgeConfig, ModelConfig, Secret, TalkConfig, run_call
 from avr_bridge.call import instructions
 from avr_bridge.call.instructions import (
     MOST_INSTRUCTIONS_CHARS,
@@ -20,6 +20,7 @@ from avr_bridge.call.instructions import (
     settings_for_call,
 )
 from avr_bridge.config import DEFAULT_INSTRUCTIONS
+from avr_bridge.testing import MemoryCaller, SimulatedRealtime
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +138,46 @@ async def test_what_the_address_may_set_for_a_call() -> None:
         "Hello Ann {from}!",
         ("avr_hangup",),
     )
+
+
+async def test_the_address_wins_over_the_call() -> None:
+    """A name that both know has the value of the address, in prompts and for tools."""
+    body = {"system": "You speak to {name}.", "metadata": {"name": "Ann"}}
+    server = PromptServer(json.dumps(body).encode())
+    settings = await fetched_settings(server, name="somebody", to="600")
+    assert settings == CallSettings("You speak to Ann.", {"name": "Ann", "to": "600"})
+
+
+async def test_what_the_address_sets_reaches_the_model(log: list[dict[str, Any]]) -> None:
+    """Voice, instructions and tools in the session of this call, the welcome in its first
+    answer; what the settings say is for others."""
+    body = {"system": "s", "voice": "marin", "welcome": "Good day!", "tools": ["avr_hangup"]}
+    server = PromptServer(json.dumps(body).encode())
+    caller, model = MemoryCaller(), SimulatedRealtime()
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(
+                partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
+            )
+            url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+            settings = ModelConfig(
+                api_key=Secret("k"),
+                endpoint="ws://simulator/v1",
+                instructions_url=url,
+                voice="alloy",
+            )
+            config = BridgeConfig(model=settings, talk=TalkConfig(welcome_message="Hello?"))
+            nursery.start_soon(partial(run_call, caller.transport, config, dial=model.dial))
+            caller.start()
+            session = await model.wait_session()
+            update = (await session.wait_received("session.update"))["session"]
+            greeting = await session.wait_received("response.create")
+            nursery.cancel_scope.cancel()
+    assert update["audio"]["output"]["voice"] == "marin"
+    assert update["instructions"] == "s"
+    assert [tool["name"] for tool in update["tools"]] == ["avr_hangup"]
+    assert "Good day!" in repr(greeting)
+    assert "Hello?" not in repr(greeting)
 
 
 @pytest.mark.parametrize(
