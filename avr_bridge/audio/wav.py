@@ -26,8 +26,8 @@ __all__ = ["read_wav", "resample_pcm", "write_wav"]
 RATE_HZ = 8_000
 
 _PCM, _ALAW, _ULAW, _EXTENSIBLE = 1, 6, 7, 0xFFFE
-_ENCODINGS = {_PCM: 16, _ALAW: 8, _ULAW: 8}
-"""WAVE format tag to the only sample width, in bits, that is read in it."""
+_ENCODINGS = {_PCM: (8, 16, 24, 32), _ALAW: (8,), _ULAW: (8,)}
+"""WAVE format tag to the sample widths, in bits, that are read in it."""
 
 _ZERO_CROSSINGS = 32
 """Half the length of the resampling filter in periods of the lower rate: 4 ms at 8 kHz."""
@@ -42,7 +42,7 @@ _BLOCK_SAMPLES = 4_096
 def read_wav(path: str | Path) -> bytes:
     """Read a WAV file as PCM16 LE mono, 8 kHz, whatever its rate and channels.
 
-    16-bit PCM and G.711 (µ-law, A-law) are understood. Channels are averaged.
+    PCM of 8, 16, 24 and 32 bit and G.711 (µ-law, A-law) are understood. Channels are averaged.
 
     Raises:
         ValueError: The file is no WAV file, or of an encoding that is not read here; in words.
@@ -52,12 +52,8 @@ def read_wav(path: str | Path) -> bytes:
         head, data = _chunks(Path(path).read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if head.encoding == _ULAW:
-        data = audioop.ulaw2lin(data, 2)
-    elif head.encoding == _ALAW:
-        data = audioop.alaw2lin(data, 2)
-    block = 2 * head.channels
-    data = data[: len(data) // block * block]
+    block = head.bits // 8 * head.channels
+    data = _pcm16(data[: len(data) // block * block], head)
     if head.channels > 1:
         mixed = np.frombuffer(data, "<i2").reshape(-1, head.channels).mean(axis=1)
         data = _to_pcm(mixed)
@@ -103,6 +99,18 @@ class _Head:
     encoding: int
     channels: int
     rate_hz: int
+    bits: int
+
+
+def _pcm16(data: bytes, head: _Head) -> bytes:
+    """Samples of any width that is read, as 16 bit; what is finer is cut off."""
+    if head.encoding == _ULAW:
+        return audioop.ulaw2lin(data, 2)
+    if head.encoding == _ALAW:
+        return audioop.alaw2lin(data, 2)
+    if head.bits == 8:
+        data = audioop.bias(data, 1, -128)  # the only width without a sign: silence is 128
+    return audioop.lin2lin(data, head.bits // 8, 2)
 
 
 def _chunks(raw: bytes) -> tuple[_Head, bytes]:
@@ -131,14 +139,14 @@ def _head(body: bytes) -> _Head:
     encoding, channels, rate_hz, _, _, bits = struct.unpack_from("<HHIIHH", body)
     if encoding == _EXTENSIBLE and len(body) >= 26:
         (encoding,) = struct.unpack_from("<H", body, 24)
-    if encoding not in _ENCODINGS or bits != _ENCODINGS[encoding]:
+    if encoding not in _ENCODINGS or bits not in _ENCODINGS[encoding]:
         raise ValueError(
             f"WAV format {encoding} with {bits} bit is not read here: "
-            "use 16-bit PCM, G.711 µ-law or G.711 A-law"
+            "use PCM of 8, 16, 24 or 32 bit, G.711 µ-law or G.711 A-law"
         )
     if channels < 1 or rate_hz < 1_000:
         raise ValueError(f"a WAV file with {channels} channels at {rate_hz} Hz")
-    return _Head(encoding, channels, rate_hz)
+    return _Head(encoding, channels, rate_hz, bits)
 
 
 def _taps(phases: int, half: int, ratio: float) -> Samples:

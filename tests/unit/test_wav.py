@@ -91,12 +91,32 @@ def test_g711_files_are_read(tmp_path: Path, encoding: int, encode: Codec, decod
     assert read_wav(tmp_path / "a.wav") == decode(data, 2)
 
 
+@pytest.mark.parametrize("bits", [8, 24, 32])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_every_width_of_pcm_is_read(tmp_path: Path, bits: int, channels: int) -> None:
+    """The same sound as in 16 bit, within one step of the coarser; 8 bit has no sign. A cut last
+    sample is dropped."""
+    samples = np.frombuffer(tone(440, 8_000, 800), "<i2").astype(np.int64)
+    step = max(2 ** (16 - bits), 1)
+    if bits == 8:
+        data = (samples // 256 + 128).astype("u1").repeat(channels).tobytes()
+    else:
+        wide = (samples << (bits - 16)).astype("<i4").repeat(channels)
+        data = wide.view("u1").reshape(-1, 4)[:, : bits // 8].tobytes()
+    cut = b"" if bits * channels == 8 else b"\x01"
+    (tmp_path / "a.wav").write_bytes(riff(1, channels, 8_000, bits, data + cut))
+    found = np.frombuffer(read_wav(tmp_path / "a.wav"), "<i2")
+    assert len(found) == 800
+    assert np.abs(found - samples).max() < step
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "not a WAV file"),
         (b"ID3" + bytes(100), "not a WAV file"),
-        (riff(1, 1, 8_000, 24, bytes(12)), "WAV format 1 with 24 bit"),
+        (riff(1, 1, 8_000, 12, bytes(12)), "WAV format 1 with 12 bit"),
+        (riff(7, 1, 8_000, 16, bytes(12)), "WAV format 7 with 16 bit"),
         (riff(3, 1, 8_000, 32, bytes(12)), "WAV format 3 with 32 bit"),
         (riff(1, 0, 8_000, 16, bytes(12)), "0 channels"),
         (b"RIFF\x04\x00\x00\x00WAVE", "without sound"),
