@@ -1,8 +1,9 @@
-"""The recorded greeting: read once, played before the model has said a word."""
+"""The recorded greeting: read when it is new, played before the model has said a word."""
 
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
 __all__ = ["play_recorded_greeting", "recorded_greeting", "without_greeting_file"]
 
 
-@functools.lru_cache(maxsize=16)
 def recorded_greeting(path: str) -> bytes:
-    """The recording as PCM16 LE mono, 8 kHz.
+    """The recording as PCM16 LE mono, 8 kHz; read again when the file was changed.
 
     Raises:
         OSError: There is no such file.
         ValueError: It is no WAV that we can read.
     """
+    found = os.stat(path)
+    return _read(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: str, _mtime_ns: int, _size_bytes: int) -> bytes:
     return read_wav(path)
 
 

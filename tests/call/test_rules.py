@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,12 +27,15 @@ from avr_bridge.testing import (
     clip,
     likeness,
     read_wav,
+    write_wav,
 )
 from avr_bridge.tools import Toolbox
 from avr_bridge.tools.tool import Tool
 from tests.call.conftest import Echo, config, place_call
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio.testing import MockClock as Clock
 
     from avr_bridge.testing import SimulatedSession
@@ -225,6 +229,22 @@ async def test_a_recorded_greeting_is_played_while_the_model_connects(
     (told,) = session.received_of("conversation.item.create")
     assert told["item"]["role"] == "system"
     assert "greeting" in told["item"]["content"][0]["text"]
+
+
+async def test_a_greeting_file_that_was_replaced(
+    autojump_clock: Clock, tmp_path: Path, question: bytes
+) -> None:
+    """The next call hears the new recording, also if it is as long as the old one."""
+    file = tmp_path / "greeting.wav"
+    for number, words in enumerate((question, question[::-1])):
+        write_wav(file, words)
+        os.utime(file, (number, number))
+        async with place_call(
+            SimulatedRealtime(Silence()), conducted(greeting_file=str(file))
+        ) as call:
+            call.caller.start()
+            await call.caller.be_silent(4)
+        assert words[:16_000] in call.caller.audio()
 
 
 async def test_a_greeting_file_that_is_missing(
