@@ -38,6 +38,29 @@ def tools(directory: Path | None, schema: bool) -> None:
 
     No key is needed. Ends with exit code 0, 1 if something in the directory cannot be used, 2 if
     a setting cannot be.
+
+    JavaScript tools of avr-sts-openai are not run. Delete avr_hangup.js and avr_transfer.js: both
+    are built in. What only asks a web service becomes an [[http]] entry in a TOML file. Any other
+    becomes a Python file in the same directory:
+
+    \b
+    JavaScript                              Python
+    name: "get_weather"                     async def get_weather(
+    location: {type: "string",                  location: Annotated[str, "City."],
+      description: "City."}
+    handler: async (uuid, {...})                call: CallContext,   (call.uuid)
+    days: {type: "integer", default: 0}         days: int = 0,
+    description: "Tell the weather."        ): docstring \"\"\"Tell the weather.\"\"\"
+    axios.get(url, {params})                await client.get(url, params=...)   (httpx2)
+    process.env.KEY                         os.environ["KEY"]
+    return "..." on failure                 raise ToolError("...")
+
+    \b
+    from typing import Annotated
+    from avr_bridge.errors import ToolError
+    from avr_bridge.tools import CallContext
+
+    The source's docs/migration-from-js.md has a whole tool, line by line.
     """
     variables = {**os.environ, KEY: os.environ.get(KEY) or "not-needed-here"}
     variables.pop(f"{KEY}_FILE", None)

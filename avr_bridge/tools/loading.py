@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["MIGRATION_PAGE", "load_tools"]
 
 MIGRATION_PAGE = "docs/migration-from-js.md"
+MIGRATION_HELP = "avr-bridge tools --help"
+"""The page is not in the image; the command is wherever the bridge runs, with the page's gist."""
 
 JAVASCRIPT = (".js", ".mjs", ".cjs", ".ts")
 OF_NODE = ("package.json", "package-lock.json", "tsconfig.json", "jsconfig.json")
@@ -109,4 +111,7 @@ def _read(
 def _javascript(path: Path) -> NotATool:
     if path.stem in BUILTIN_NAMES:
         return NotATool(f"a JavaScript tool is not run; {path.stem} is built into the bridge")
-    return NotATool(f"a JavaScript tool is not run; {MIGRATION_PAGE} shows it as a Python one")
+    return NotATool(
+        f"a JavaScript tool is not run; `{MIGRATION_HELP}`, or {MIGRATION_PAGE} of the source, "
+        "shows it as a Python one"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,18 @@ def test_problems_are_listed(directory: Path) -> None:
     assert len(problems) == 2
     assert "SUPPORT_TOKEN is not set" in problems[0]
     assert "docs/migration-from-js.md" in problems[1]
+    (command,) = re.findall(r"`avr-bridge ([^`]*)`", problems[1])
+    shown = subprocess.run(
+        [sys.executable, "-m", "avr_bridge", *command.split()],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=True,
+    ).stdout
+    assert "async def get_weather(" in shown
+    for line in re.findall(r"^  from .* import .*", shown, re.M):
+        exec(line.strip(), {})
+    assert shown.count(" import ") == 3
 
 
 def test_a_bad_setting_is_refused(tmp_path: Path) -> None:
