@@ -35,8 +35,6 @@ _PASSBAND = 0.94
 """Cut-off as a share of the lower rate's half: 3,760 Hz at 8 kHz; the stop band starts at 4 kHz."""
 _KAISER_BETA = 9.0
 """About 90 dB of stop-band attenuation, below the noise of 16 bit."""
-_BLOCK_SAMPLES = 4_096
-"""Output samples a step: bounds the memory of the filter's input matrix to about 15 MB."""
 
 
 def read_wav(path: str | Path) -> bytes:
@@ -84,13 +82,13 @@ def resample_pcm(pcm: bytes, from_hz: int, to_hz: int) -> bytes:
     taps = _taps(up, half, lower_hz / from_hz)
     padded = np.concatenate([np.zeros(half), samples, np.zeros(half + 1)])
 
-    n_out = len(samples) * up // down
-    out = np.empty(n_out)
-    reach = np.arange(2 * half + 1)
-    for start in range(0, n_out, _BLOCK_SAMPLES):
-        positions = np.arange(start, min(start + _BLOCK_SAMPLES, n_out), dtype=np.int64) * down
-        windows = padded[(positions // up)[:, None] + reach]
-        out[start : start + len(positions)] = np.einsum("nk,nk->n", windows, taps[positions % up])
+    # Every `up`-th output has the same taps, and its inputs lie `down` samples apart: one product
+    # of matrices for each, on a view of the input.
+    out = np.empty(len(samples) * up // down)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    for phase in range(min(up, len(out))):
+        mine = out[phase::up]
+        mine[:] = windows[phase * down // up :: down][: len(mine)] @ taps[phase * down % up]
     return _to_pcm(out)
 
 
