@@ -52,7 +52,15 @@ class UpstreamError(AvrBridgeError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The model could not be reached: a transient failure, worth another try."""
+    """The model could not be reached: a transient failure, worth another try.
+
+    Attributes:
+        retry_after_s: When to try again, if the server said so.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
 
 
 class UpstreamRejected(UpstreamError):

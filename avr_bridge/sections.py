@@ -8,6 +8,7 @@ from __future__ import annotations
 from avr_bridge.model_section import DEFAULT_ENDPOINT, DEFAULT_MODEL, ModelConfig
 from avr_bridge.settings import (
     Secret,
+    call_action,
     choice,
     number,
     section,
@@ -146,6 +147,20 @@ class TalkConfig:
         parse=number(0.0, 86_400.0),
         expected="seconds, 0 (no limit) to 86400",
         help="Longest call; then the model says goodbye and the call is hung up.",
+    )
+    fallback_file: str | None = setting(
+        "AVR_FALLBACK_FILE",
+        default=None,
+        parse=text,
+        expected="a WAV file's path, or off",
+        help="Words for a caller whom the model cannot serve. Unset: an English clip; off: none.",
+    )
+    fallback_action: str = setting(
+        "AVR_FALLBACK_ACTION",
+        default="hangup",
+        parse=call_action,
+        expected="hangup, transfer:EXTENSION or transfer:EXTENSION@CONTEXT",
+        help="What is done behind these words.",
     )
     control_max_wait_s: float = setting(
         "AVR_CALL_CONTROL_MAX_WAIT_S",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, dataclass_transform
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,7 @@ from avr_bridge.masking import Mask, masked_address
 __all__ = [
     "Secret",
     "Setting",
+    "call_action",
     "choice",
     "mask_of",
     "number",
@@ -26,6 +28,7 @@ __all__ = [
     "setting",
     "switch",
     "text",
+    "transfer_target",
     "unquoted",
     "url",
     "whole_number",
@@ -225,6 +228,26 @@ def whole_number(
         return parsed
 
     return parse
+
+
+_TRANSFER = re.compile(r"transfer:([\w*#+.-]{1,64})(?:@([\w.-]{1,64}))?", re.ASCII)
+
+
+def call_action(value: str) -> str:
+    """``hangup``, or ``transfer:EXTENSION`` with ``@CONTEXT`` or without.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if value != "hangup" and not _TRANSFER.fullmatch(value):
+        raise ValueError("no such action")
+    return value
+
+
+def transfer_target(action: str) -> tuple[str, str] | None:
+    """Extension and context of a `call_action`; None for a hangup."""
+    found = _TRANSFER.fullmatch(action)
+    return (found[1], found[2] or "demo") if found else None
 
 
 def number(least: float, most: float) -> Callable[[str | float], float]:

@@ -1,70 +1,54 @@
-"""`run_conversation`: the Realtime client of one call, between the two audio pumps.
+"""`run_conversation`: the second task of a call, between the caller's sound and the model.
 
-Connects to the model, then only reads: each server event goes through the state machine of
-`upstream/conversation.py`, and what that decides is done here, without ever waiting on the
-caller or the pacer. A reader that waits stops answering pings and hears a barge-in late.
+It carries out what the state machine in `upstream/conversation.py` decides, and sees to it that
+there is a session: connects, connects again when the session is lost, and changes over to the next
+one before the server ends it. It never waits for the caller, a tool or the pacer.
 """
 
 from __future__ import annotations
 
 import math
-from functools import partial
+import random
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
 
-from avr_bridge.audio.format import PCM16_24K, AudioFormat, Encoding
-from avr_bridge.audio.sniff import looks_like_pcm16
-from avr_bridge.audio.sounds import waiting_sound
-from avr_bridge.audio.transcode import Decoder
 from avr_bridge.call.ending import EndReason
-from avr_bridge.call.orders import FinishItemSound, PlaySound, SilenceNow, WaitingSound
-from avr_bridge.call.toolwork import ControlJob, ToolJob
-from avr_bridge.caller.transport import ErrorOut, TranscriptOut
+from avr_bridge.call.fallback import fall_back
+from avr_bridge.call.links import Link, Links, open_links
+from avr_bridge.call.standby import Lifetime, Standby, lifetime_of
+from avr_bridge.call.talk import Failure, Talk
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
-from avr_bridge.telemetry import ContentLog, get_logger
-from avr_bridge.upstream.actions import (
-    Abandon,
-    Act,
-    Action,
-    AnswerMeasured,
-    FinishItem,
-    FormatsAgreed,
-    GiveUp,
-    Interrupt,
-    Note,
-    Play,
-    RunTool,
-    Say,
-    Send,
-    Tell,
-    TurnEnded,
-    Waiting,
-)
-from avr_bridge.upstream.client import Dial, RealtimeConnection, open_realtime
-from avr_bridge.upstream.control import Control
+from avr_bridge.telemetry import get_logger
+from avr_bridge.upstream.actions import Watchdog
+from avr_bridge.upstream.client import PINGS_UNANSWERED
 from avr_bridge.upstream.conversation import Conversation, Phase
 
 if TYPE_CHECKING:
-    from avr_bridge.audio.playback import Heard
     from avr_bridge.call.instructions import CallSettings
     from avr_bridge.call.line import CallLine
     from avr_bridge.caller.transport import CallStarted
     from avr_bridge.config import BridgeConfig
-    from avr_bridge.tools import ToolResult
+    from avr_bridge.upstream.client import Dial
 
 __all__ = ["run_conversation"]
 
-UNDECIDED_BYTES = 4096
-"""Sound kept for telling G.711 from PCM: half a second of G.711, most of which may be silence."""
+SESSION_LIMIT_S = 10.0
+"""From the beginning of the call, or the loss of a session, to a session in force, all attempts
+together. Medians are about 1 s; a caller holds the line in silence for no longer."""
 
-LEAST_MEASURED_MS = 1000
-"""Answers shorter than this are too coarsely billed to tell a rate from."""
+ATTEMPT_LIMIT_S = 6.0
+"""One attempt, from TCP to `session.updated`: leaves time for another."""
 
-SETUP_LIMIT_S = 10.0
-"""From the open socket to `session.updated`. It takes well under a second; a server that does
-not answer it would leave the caller in silence for ever."""
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 2.0
+"""Between attempts: doubled each time, less a random half, so that the calls of a server that
+comes back do not all come at once."""
+
+MOST_LOSSES = 4
+LOSSES_WITHIN_S = 60.0
+"""A session that is lost more often than this is no session."""
 
 
 async def run_conversation(
@@ -83,14 +67,9 @@ async def run_conversation(
     if settings.welcome and not talk.greeting_file:
         talk = _evolved(talk, welcome_message=settings.welcome)
     machine = Conversation(model, talk, settings.instructions, tools=_offered(line, settings, log))
-    try:
-        async with open_realtime(model, dial=dial) as connection:
-            with line.ending.scope():
-                await _Talk(config, machine, connection, line, log).run()
-    except UpstreamUnavailable as error:
-        line.ending.end(EndReason.MODEL_UNAVAILABLE, str(error))
-    except UpstreamRejected as error:
-        line.ending.end(EndReason.MODEL_REJECTED, str(error))
+    async with open_links(model, dial) as links:
+        with line.ending.scope():
+            await _Sessions(config, machine, links, line, log).run()
 
 
 def _evolved[Section](section: Section, **changes: Any) -> Section:
@@ -114,242 +93,162 @@ def _offered(line: CallLine, settings: CallSettings, log: Any) -> list[dict[str,
     ]
 
 
-class _Talk:
-    """Carries out what the state machine decides."""
+class _Sessions:
+    """The sessions of one call, one after another."""
 
     def __init__(
         self,
         config: BridgeConfig,
         machine: Conversation,
-        connection: RealtimeConnection,
+        links: Links,
         line: CallLine,
         log: Any,
     ) -> None:
         self._config = config
-        self._resampler_kind = config.audio.resampler
         self._machine = machine
-        self._connection = connection
+        self._links = links
         self._line = line
-        self._uplink = line.uplink
-        self._orders = line.orders
-        self._ending = line.ending
         self._stats = line.stats
         self._log = log
-        self._content = ContentLog(config.log, log)
-        self._decoder: Decoder | None = None
-        self._from_model: AudioFormat | None = None
-        self._g711_trusted = False
-        self._undecided = b""
-        self._misread_bytes = 0
-        self._pcm_forced = False
-        self._waiting = trio.CancelScope()
+        self._talk = Talk(config, machine, line, log, self._due_s)
+        self._link: Link | None = None
+        self._lifetime: Lifetime | None = None
+        self._standby: Standby | None = None
+        self._losses: list[float] = []
 
     async def run(self) -> None:
-        """Read until the model closes. Leaves through the ending's scope."""
+        """Talk until the call ends. Leaves through the ending's scope."""
         if self._config.talk.max_call_s:
             self._machine.longest_call(self._stats.started_s + self._config.talk.max_call_s)
-        self._line.keypad.connect(self._key_pressed)
-        self._line.greeting.connect(self._greeting_heard)
-        self._orders.on_cut = partial(self._silenced, None)
-        with trio.move_on_after(SETUP_LIMIT_S) as limit:
-            while self._machine.phase is not Phase.READY:
-                await self._step()
-        if limit.cancelled_caught:
-            self._ending.end(
-                EndReason.MODEL_UNAVAILABLE, f"no session within {SETUP_LIMIT_S:.0f} s"
-            )
-        while True:
-            await self._step()
+        self._talk.connect()
+        failure = await self._get_session(EndReason.MODEL_UNAVAILABLE)
+        while failure is None:
+            failure = await self._converse()
+            failure = failure or await self._get_session(EndReason.MODEL_CLOSED)
+        self._leave_session()
+        fall_back(self._config.talk, self._line, *failure, self._log)
+        await trio.sleep_forever()
 
-    async def _step(self) -> None:
-        event = None
-        try:
-            with trio.move_on_at(self._next_due_s()) as self._waiting:
-                event = await self._connection.receive()
-            now_s = trio.current_time()
-            if now_s >= self._gap_due_s():
-                self._uplink.fill_gap()
-            if event is not None:
-                self._do(self._machine.handle(event, now_s))
-            if now_s >= self._machine.next_deadline_s:
-                self._do(self._machine.tick(now_s))
-        except UpstreamClosed as closed:
-            self._model_closed(closed)
-            await trio.lowlevel.checkpoint()  # the ending's scope is left here
-
-    def _tell(self, actions: list[Action]) -> None:
-        """Do what the machine decided on news that did not come from the model."""
-        try:
-            self._do(actions)
-        except UpstreamClosed as closed:
-            self._model_closed(closed)
-        # The news may have set a deadline earlier than the one that is waited for now.
-        self._waiting.deadline = self._next_due_s()
-
-    def _next_due_s(self) -> float:
-        return min(self._machine.next_deadline_s, self._gap_due_s())
-
-    def _gap_due_s(self) -> float:
-        """When the silence behind the caller's words has to be made up; infinity if none."""
-        return self._uplink.gap_due_s if self._machine.caller_speaks else math.inf
-
-    def _key_pressed(self, digit: str) -> None:
-        self._content.digit(digit)
-        self._tell(self._machine.key_pressed(digit, trio.current_time()))
-
-    def _greeting_heard(self) -> None:
-        self._tell(self._machine.greeting_over(trio.current_time()))
-
-    def _silenced(self, items: frozenset[str] | None, heard: list[Heard]) -> None:
-        self._tell(self._machine.silenced(heard, trio.current_time(), items))
-
-    def _item_heard(self, item_id: str) -> None:
-        self._tell(self._machine.item_heard(item_id, trio.current_time()))
-
-    def _tool_done(self, call_id: str, result: ToolResult) -> None:
-        control = None
-        if result.control is not None:
-            asked = result.control
-            control = Control(asked.action, asked.extension, asked.context, asked.priority)
-        self._stats.tools += 1
-        now_s = trio.current_time()
-        self._tell(self._machine.tool_done(call_id, result.output, control, now_s))
-
-    def _control_done(self, control: Control, failure: str | None) -> None:
-        self._log.info("call control", action=control.action, failure=failure)
-        if control.by_bridge:
-            self._ending.end(EndReason.BRIDGE_HUNG_UP, failure or "")
-        elif failure is not None:
-            self._tell(self._machine.control_failed(failure, trio.current_time()))
-        else:
-            self._tell(self._machine.control_done(trio.current_time()))
-
-    def _model_closed(self, closed: UpstreamClosed) -> None:
-        # OpenAI checks the key after the upgrade: close 3000 "invalid_request_error.<code>".
-        permanent = closed.reason.startswith("invalid_request_error")
-        reason = EndReason.MODEL_REJECTED if permanent else EndReason.MODEL_CLOSED
-        self._ending.end(reason, str(closed))
-
-    def _do(self, actions: list[Action]) -> None:
-        for action in actions:
-            match action:
-                case Play(item_id=item_id, data=data):
-                    self._play(item_id, data)
-                case Send(command=command):
-                    self._connection.send_nowait(command)
-                case AnswerMeasured():
-                    self._check_rate(action)
-                case FinishItem(item_id=item_id):
-                    self._finish(item_id)
-                case Interrupt(items=items):
-                    if self._decoder:
-                        self._decoder.reset()
-                    self._misread_bytes = 0
-                    self._orders.give(SilenceNow(partial(self._silenced, items)))
-                case RunTool(call_id=call_id, name=name, arguments=arguments):
-                    self._content.tool_called(name, arguments)
-                    done = partial(self._tool_done, call_id)
-                    self._line.give_job(ToolJob(name, arguments, done))
-                case Waiting(on=on):
-                    self._orders.give(WaitingSound(self._tool_sound() if on else None))
-                case Act(control=control):
-                    done_so = partial(self._control_done, control)
-                    self._line.give_job(ControlJob(control, done_so))
-                case TurnEnded():
-                    self._stats.turns += 1
-                case Say(role=role, text=text):
-                    self._content.transcript(role, text)
-                    self._orders.give(TranscriptOut(role, text))
-                case Tell(message=message):
-                    self._orders.give(ErrorOut(message))
-                case FormatsAgreed():
-                    self._formats_agreed(action)
-                case Note(event=event, fields=fields, severe=severe):
-                    (self._log.warning if severe else self._log.debug)(event, **fields)
-                case Abandon(message=message):
-                    self._ending.end(EndReason.MODEL_CLOSED, message)
-                case GiveUp(message=message):
-                    self._ending.end(EndReason.MODEL_REJECTED, message)
-
-    def _formats_agreed(self, formats: FormatsAgreed) -> None:
-        from_model = PCM16_24K if self._pcm_forced else formats.from_model
-        if not formats.as_requested and not self._pcm_forced:
-            self._log.warning(
-                "model does not speak the audio format asked for",
-                to_model=formats.to_model.encoding.value,
-                from_model=from_model.encoding.value,
-            )
-        if from_model != self._from_model:
-            self._decode_from(from_model)
-        self._uplink.open(self._connection, formats.to_model)
-        self._log.debug("session ready", format=from_model.encoding.value)
-
-    def _decode_from(self, fmt: AudioFormat) -> None:
-        self._from_model = fmt
-        self._decoder = Decoder(fmt, self._resampler_kind)
-
-    def _tool_sound(self) -> bytes | None:
-        kind = self._config.talk.tool_sound
-        if kind == "off":
-            return None
-        try:
-            return waiting_sound(kind)
-        except (OSError, ValueError) as error:
-            self._log.warning("tool sound failed", error=str(error))
-            return None
-
-    def _play(self, item_id: str, data: bytes) -> None:
-        if self._distrust_g711(data):
-            # Half a sample may have gone before as a sample of its own.
-            data = data[self._misread_bytes % 2 :]
-        self._misread_bytes += len(data)
-        if self._decoder is None:
-            return  # sound before the session is in force: of no agreed format
-        pcm = self._decoder.decode(data)
-        if pcm:
-            self._orders.give(PlaySound(pcm, item_id))
-
-    def _distrust_g711(self, data: bytes) -> bool:
-        """Some models agree to G.711 and send PCM all the same: noise, unless it is noticed.
+    async def _get_session(self, otherwise: EndReason) -> Failure | None:
+        """Connect and set a session up, with further attempts while there is time.
 
         Returns:
-            Whether it was noticed just now.
+            Why there is none: `otherwise`, or a refusal, which no attempt can help.
         """
-        fmt = self._from_model
-        if self._g711_trusted or fmt is None or fmt.encoding is Encoding.PCM16:
-            return False
-        self._undecided = (self._undecided + data)[-UNDECIDED_BYTES:]
-        verdict = looks_like_pcm16(self._undecided, fmt.encoding)
-        if verdict is None:
-            return False
-        self._g711_trusted = True
-        self._undecided = b""
-        if verdict:
-            self._orders.give(SilenceNow(lambda _heard: None))  # what was queued is noise
-            self._switch_to_pcm()
-        return verdict
+        give_up_s = trio.current_time() + SESSION_LIMIT_S
+        pause_s = FIRST_PAUSE_S
+        while True:
+            asked_to_wait_s = 0.0
+            try:
+                with trio.move_on_at(min(trio.current_time() + ATTEMPT_LIMIT_S, give_up_s)):
+                    self._enter(await self._links.open())
+                    while self._machine.phase is not Phase.READY:
+                        await self._talk.step()
+                    return None
+                detail = "no session in time"
+                self._talk.alarm(Watchdog.SESSION_SETUP)
+            except UpstreamRejected as error:
+                return EndReason.MODEL_REJECTED, str(error)
+            except UpstreamUnavailable as error:
+                detail = str(error)
+                asked_to_wait_s = error.retry_after_s or 0.0
+            except UpstreamClosed as closed:
+                if hopeless := self._hopeless(closed):
+                    return hopeless
+                detail = str(closed)
+            self._leave_session()
+            jittered_s = pause_s * random.uniform(0.5, 1.0)
+            wait_s = max(jittered_s, asked_to_wait_s)
+            if trio.current_time() + wait_s >= give_up_s:
+                return otherwise, detail
+            self._log.warning("no session yet", error=detail, wait_ms=round(wait_s * 1000))
+            await trio.sleep(wait_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    def _check_rate(self, answer: AnswerMeasured) -> None:
-        """What the sound itself did not tell, the bill does: PCM has six times the bytes."""
-        fmt = self._from_model
-        if fmt is None or fmt.encoding is Encoding.PCM16 or answer.billed_ms < LEAST_MEASURED_MS:
+    async def _converse(self) -> Failure | None:
+        """Converse until the session is lost.
+
+        Returns:
+            None if another one may be tried, else why not.
+        """
+        self._lifetime = lifetime_of(self._machine.expires_at_s, trio.current_time())
+        try:
+            while True:
+                await self._talk.step()
+                self._renew()
+        except UpstreamClosed as closed:
+            self._leave_session()
+            if hopeless := self._hopeless(closed):
+                return hopeless
+            if closed.reason == PINGS_UNANSWERED:
+                self._talk.alarm(Watchdog.PINGS_UNANSWERED)
+            now_s = trio.current_time()
+            self._losses = [at_s for at_s in self._losses if at_s > now_s - LOSSES_WITHIN_S]
+            self._losses.append(now_s)
+            self._log.warning("session lost", error=str(closed), losses=len(self._losses))
+            if len(self._losses) > MOST_LOSSES:
+                return EndReason.MODEL_CLOSED, str(closed)
+            self._stats.reconnects += 1
+            return None
+
+    def _leave_session(self) -> None:
+        """Whatever there is of a session is over; the caller's sound is kept for the next."""
+        if self._link is not None:
+            self._link.let_go()
+        self._link = self._talk.connection = None
+        if self._standby is not None:
+            self._standby.drop()
+            self._standby = None
+        self._lifetime = None
+        self._talk.do(self._machine.session_lost(trio.current_time()))
+        self._line.uplink.hold()
+
+    def _renew(self) -> None:
+        """Open the next session ahead of time; change over when nobody speaks."""
+        now_s = trio.current_time()
+        if self._lifetime is None:
             return
-        as_g711_ms, as_pcm_ms = fmt.ms(answer.audio_bytes), PCM16_24K.ms(answer.audio_bytes)
-        if abs(as_pcm_ms - answer.billed_ms) < abs(as_g711_ms - answer.billed_ms):
-            self._g711_trusted = True
-            self._orders.give(SilenceNow(partial(self._silenced, None)))
-            self._switch_to_pcm()
+        if self._standby is None and now_s >= self._lifetime.renew_at_s:
+            new_setup = self._machine.new_setup
+            self._standby = Standby(self._links, new_setup, self._talk.wake, self._log)
+            self._links.beside(self._standby.run)
+        if self._may_change():
+            self._change()
 
-    def _switch_to_pcm(self) -> None:
-        self._log.warning("model sends PCM although it agreed to G.711: switching to PCM")
-        self._pcm_forced = True
-        self._decode_from(PCM16_24K)
-        self._do(self._machine.fall_back_to_pcm())
+    def _may_change(self) -> bool:
+        if self._standby is None or self._standby.agreed is None or self._lifetime is None:
+            return False
+        return self._machine.rests or trio.current_time() >= self._lifetime.leave_by_s
 
-    def _finish(self, item_id: str) -> None:
-        if self._decoder is not None:
-            tail = self._decoder.flush()
-            if tail:
-                self._orders.give(PlaySound(tail, item_id))
-        self._misread_bytes = 0
-        self._orders.give(FinishItemSound(item_id, self._item_heard))
+    def _change(self) -> None:
+        assert self._standby is not None
+        link, setup, agreed = self._standby.take()
+        self._standby = None
+        self._leave_session()
+        self._enter(link)
+        now_s = trio.current_time()
+        self._talk.do(self._machine.go_on_in(setup, agreed, now_s))
+        self._lifetime = lifetime_of(self._machine.expires_at_s, now_s)
+        self._stats.renewals += 1
+        self._log.info("session renewed")
+
+    def _enter(self, link: Link) -> None:
+        self._link = link
+        self._talk.connection = link.connection
+
+    def _hopeless(self, closed: UpstreamClosed) -> Failure | None:
+        """Why no other session can help; None if one may. OpenAI checks the key after the
+        upgrade: 3000 ``invalid_request_error.<code>``."""
+        if closed.reason.startswith("invalid_request_error"):
+            return EndReason.MODEL_REJECTED, str(closed)
+        return self._talk.failure
+
+    def _due_s(self) -> float:
+        """When there is something to do about the next session."""
+        if self._lifetime is None:
+            return math.inf
+        if self._standby is None:
+            return self._lifetime.renew_at_s
+        if self._standby.agreed is None:
+            return math.inf
+        return -math.inf if self._machine.rests else self._lifetime.leave_by_s

@@ -54,6 +54,9 @@ class EndReason(enum.Enum):
     MODEL_CLOSED = "model_closed"
     """The model's connection ended during the call."""
 
+    MODEL_FAILED = "model_failed"
+    """The model no longer answered, or only with failures, in a second session as well."""
+
     BRIDGE_HUNG_UP = "bridge_hung_up"
     """The bridge ended it: the longest time was reached, or nobody was there."""
 
@@ -80,6 +83,7 @@ CLOSE_CODES = {
     EndReason.MODEL_UNAVAILABLE: 1011,
     EndReason.MODEL_REJECTED: 1011,
     EndReason.MODEL_CLOSED: 1011,
+    EndReason.MODEL_FAILED: 1011,
     EndReason.BRIDGE_HUNG_UP: 1000,
     EndReason.BRIDGE_STOPPED: 1001,
     EndReason.CANCELLED: 1001,
@@ -110,7 +114,12 @@ REASON_OF_LEAVING = {
 """Why a call ends whose caller's connection came to its end in one of these ways."""
 
 
-_OF_THE_MODEL = (EndReason.MODEL_UNAVAILABLE, EndReason.MODEL_REJECTED, EndReason.MODEL_CLOSED)
+_OF_THE_MODEL = (
+    EndReason.MODEL_UNAVAILABLE,
+    EndReason.MODEL_REJECTED,
+    EndReason.MODEL_CLOSED,
+    EndReason.MODEL_FAILED,
+)
 
 
 class CallEnding:
@@ -220,6 +229,9 @@ class CallSummary:
         played_ms: Sound sent to the caller.
         underruns: Times the caller's playback ran dry in the middle of an answer.
         dropped_ms: Sound of the caller that the model did not get because it was too slow.
+        reconnects: Sessions that were lost and replaced.
+        renewals: Sessions that were replaced before the server ended them.
+        watchdogs: How often each wait took too long, by `Watchdog` value.
     """
 
     uuid: str
@@ -237,6 +249,9 @@ class CallSummary:
     tools: int
     digits: int
     faults: int
+    reconnects: int = 0
+    renewals: int = 0
+    watchdogs: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class CallFailed(AvrBridgeError):

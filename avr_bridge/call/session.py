@@ -191,6 +191,9 @@ def _summary(transport: CallerTransport, ending: CallEnding, stats: CallStats) -
         tools=stats.tools,
         digits=stats.digits,
         faults=stats.faults,
+        reconnects=stats.reconnects,
+        renewals=stats.renewals,
+        watchdogs=dict(stats.watchdogs),
     )
 
 
@@ -212,4 +215,7 @@ def _log_end(summary: CallSummary) -> None:
         tools=summary.tools,
         digits=summary.digits,
         faults=summary.faults,
+        reconnects=summary.reconnects,
+        renewals=summary.renewals,
+        watchdogs=summary.watchdogs,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 
 __all__ = ["CallStats"]
@@ -23,3 +25,6 @@ class CallStats:
     tools: int = 0
     digits: int = 0
     faults: int = 0
+    reconnects: int = 0
+    renewals: int = 0
+    watchdogs: Counter[str] = attrs.field(factory=Counter)

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Uplink"]
 
-KEPT_BEFORE_READY_MS = 10_000
-"""What a caller says while the model is being connected: 160 kB at the most. A connection that
-takes longer has failed; of more sound the newest is kept."""
+KEPT_BEFORE_READY_MS = 20_000
+"""What a caller says while the model is being connected, or connected again: 320 kB at the most.
+A connection that takes longer has failed; of more sound the newest is kept."""
+
+RECENT_MS = 1_000
+"""Sound kept from before the moment at which the model hears that the caller speaks."""
+
+KEPT_TURN_MS = 10_000
+"""The caller's turn, as long as nobody knows its words. Longer ones lose their beginning if the
+session breaks in them."""
 
 GAP_S = 0.2
 """The caller's side sends a frame every 20 ms; a pause longer than this is no jitter."""
@@ -40,6 +47,9 @@ class Uplink:
         self._encoder: Encoder | None = None
         self._format: AudioFormat | None = None
         self._lost_before_ready_bytes = 0
+        self._dropped_ms = 0.0
+        self._recent = bytearray()
+        self._keeps_turn = False
         self._last_s = trio.current_time()
 
     @property
@@ -56,6 +66,11 @@ class Uplink:
     def push(self, pcm: bytes) -> None:
         """Take sound of the caller: PCM16 LE mono, 8 kHz, whole samples."""
         self._last_s = trio.current_time()
+        self._recent += pcm
+        recent_ms = KEPT_TURN_MS if self._keeps_turn else RECENT_MS
+        too_old = len(self._recent) - PCM16_8K.bytes_of_ms(recent_ms)
+        if too_old > 0:
+            del self._recent[:too_old]
         if self._connection is not None and self._encoder is not None:
             self._connection.append_audio_nowait(self._encoder.encode(pcm))
             return
@@ -64,6 +79,19 @@ class Uplink:
         if excess > 0:
             del self._kept[:excess]
             self._lost_before_ready_bytes += excess
+
+    def keep_turn(self, *, on: bool) -> None:
+        """The sound of the caller's turn is needed until its words are known."""
+        self._keeps_turn = on
+
+    def hold(self) -> None:
+        """The session is gone: keep what comes for the next one, behind the turn whose words
+        nobody knows."""
+        if self._connection is None:
+            return
+        self._dropped_ms = self.dropped_ms - PCM16_8K.ms(self._lost_before_ready_bytes)
+        self._connection = self._encoder = self._format = None
+        self._kept[:] = self._recent if self._keeps_turn else b""
 
     def open(self, connection: RealtimeConnection, fmt: AudioFormat) -> None:
         """The session is ready for sound in `fmt`: send what was kept, then all that comes.
@@ -85,7 +113,7 @@ class Uplink:
     @property
     def dropped_ms(self) -> float:
         """Sound that the model did not get, in ms."""
-        dropped_ms = PCM16_8K.ms(self._lost_before_ready_bytes)
+        dropped_ms = self._dropped_ms + PCM16_8K.ms(self._lost_before_ready_bytes)
         if self._connection is not None and self._format is not None:
             dropped_ms += self._format.ms(self._connection.dropped_audio_bytes)
         return dropped_ms

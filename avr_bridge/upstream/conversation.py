@@ -68,7 +68,7 @@ from avr_bridge.upstream.events import (
 )
 from avr_bridge.upstream.formats import requested_format
 from avr_bridge.upstream.gate import Gate
-from avr_bridge.upstream.setup import Phase, SessionSetup
+from avr_bridge.upstream.setup import Agreed, Phase, SessionSetup
 from avr_bridge.upstream.transcripts import CUT_MARK, Fate
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ __all__ = ["GREETING_ITEM", "Conversation", "Phase"]
 
 GREETING_ITEM = "recorded greeting"
 """Names the recording in the playout; the model has no such item, so nothing of it is truncated."""
+
+NO_COMMON_FORMAT = "the model asks for an audio format that the bridge does not speak"
 
 UNANSWERED_S = 2.0
 """How long the server may take to answer, by itself, a turn that it could not answer before."""
@@ -275,7 +277,15 @@ class Conversation(CallerTurns):
         in_force_before = self.phase is Phase.READY  # of a partial update, or of nobody's
         agreed = self._setup.updated(event)
         if agreed is None:
-            return [GiveUp("the model asks for an audio format that the bridge does not speak")]
+            return [GiveUp(NO_COMMON_FORMAT)]
+        return self._agreed(agreed, now_s, in_force_before=in_force_before)
+
+    def go_on_in(self, setup: SessionSetup, agreed: Agreed, now_s: float) -> list[Action]:
+        """Another session was set up meanwhile; call `session_lost` before."""
+        self._setup = setup
+        return self._agreed(agreed, now_s, in_force_before=False)
+
+    def _agreed(self, agreed: Agreed, now_s: float, *, in_force_before: bool) -> list[Action]:
         if self._from_model is self._requested:
             self._from_model = agreed.from_model
         actions: list[Action] = [

@@ -1,6 +1,6 @@
 """Where the model is: the WebSocket address, made from the settings.
 
-Pure: nothing is connected here, `client.py` does that.
+Pure: nothing is connected here, `dial.py` does that.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The way to the model through an HTTP proxy: a TCP stream, tunnelled by CONNECT (RFC 9110 §9.3.6).
 
 trio-websocket knows no proxies; it is handed this stream. Which proxy is for which address is
-decided in `avr_bridge/proxies.py`; TLS within the tunnel is `client.py`'s. Sets no deadline: the
+decided in `avr_bridge/proxies.py`; TLS within the tunnel is `dial.py`'s. Sets no deadline: the
 caller does.
 """
 

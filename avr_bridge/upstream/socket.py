@@ -1,6 +1,6 @@
 """The edge to the model: what a connection to a Realtime server can do, in four methods.
 
-`client.py` implements it over trio-websocket, `avr_bridge.testing` in memory. No JSON is known
+`dial.py` implements it over trio-websocket, `avr_bridge.testing` in memory. No JSON is known
 here: a message is one text frame.
 """
 

@@ -10,7 +10,7 @@ import pytest
 import structlog
 import trio
 
-from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, run_call
+from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, TalkConfig, run_call
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.memory import MemoryCaller
@@ -25,9 +25,11 @@ KEY = "sk-planted-secret"
 
 
 def config(**model: Any) -> BridgeConfig:
-    """The defaults, toward the simulator."""
+    """The defaults, toward the simulator, but without words for a model that cannot serve: a
+    call whose model fails ends at once."""
     return BridgeConfig(
-        model=ModelConfig(api_key=Secret(KEY), endpoint="ws://simulator/v1", **model)
+        model=ModelConfig(api_key=Secret(KEY), endpoint="ws://simulator/v1", **model),
+        talk=TalkConfig(fallback_file="off"),
     )
 
 

@@ -239,14 +239,14 @@ async def test_10_harmless_races_are_not_told(
     [
         ({"send_session_created": False}, EndReason.MODEL_UNAVAILABLE, 12),
         ({"answer_session_update": False}, EndReason.MODEL_UNAVAILABLE, 12),
-        ({"session_s": 20.0}, EndReason.MODEL_CLOSED, 21),
     ],
 )
 async def test_11_no_wait_without_an_end(
     autojump_clock: Clock, options: dict[str, Any], reason: EndReason, within_s: float
 ) -> None:
     """There were no limits: a model that hung, or whose session was over, left silence. Here the
-    caller is told and the call ends. (Dialling has a limit too: `tests/wire/test_dial.py`.)"""
+    caller is told and the call ends. (Dialling has a limit too: `tests/wire/test_dial.py`; a
+    session that is over is replaced: `test_sessions.py`.)"""
     simulator = SimulatedRealtime(Silence(), SimulatorOptions(**options))
     async with place_call(simulator) as call:
         call.caller.start()

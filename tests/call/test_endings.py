@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from avr_bridge import CallFailed, EndReason, run_call
+from avr_bridge.call.conversation import MOST_LOSSES
 from avr_bridge.call.orders import ORDERS_WAITING
 from avr_bridge.caller.transport import CallerEvent, CallerFault, ErrorOut
 from avr_bridge.testing.memory import MemoryCaller
@@ -70,9 +71,10 @@ async def test_a_caller_without_init_may_leave(autojump_clock: Clock) -> None:
     ],
 )
 async def test_the_model_closes(autojump_clock: Clock, step: Any, reason: EndReason) -> None:
-    """avr-core is told in words and closed with 1011, at once."""
+    """Each time, in one session after another, or for good: avr-core is told in words and closed
+    with 1011."""
     tasks = task_count()
-    async with place_call(SimulatedRealtime(Script([[step]]))) as call:
+    async with place_call(SimulatedRealtime(Script([[step]] * 9))) as call:
         call.caller.start()
         error = await call.caller.wait_for(ErrorOut)
         await trio.sleep(0.1)
@@ -82,6 +84,8 @@ async def test_the_model_closes(autojump_clock: Clock, step: Any, reason: EndRea
     assert "model" in error.message
     assert call.caller.closed == (1011, reason.value)
     assert call.ended_s < LIMIT_S
+    sessions = 1 if reason is EndReason.MODEL_REJECTED else MOST_LOSSES + 1
+    assert len(call.simulator.sessions) == sessions
     assert task_count() == tasks
 
 

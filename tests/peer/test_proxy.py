@@ -15,7 +15,7 @@ import trustme
 from avr_bridge import ModelConfig
 from avr_bridge.errors import UpstreamError, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.testing import SimulatedRealtime
-from avr_bridge.upstream import client
+from avr_bridge.upstream import dial
 from avr_bridge.upstream.client import open_realtime
 from avr_bridge.upstream.events import SessionCreated
 from tests.tls import serve_tls
@@ -34,9 +34,9 @@ READY = b"Accepting connections"
 def _tinyproxy() -> Iterator[None]:
     if not shutil.which("tinyproxy"):
         pytest.skip("tinyproxy is not installed")
-    client._tls_context.cache_clear()
+    dial._tls_context.cache_clear()
     yield
-    client._tls_context.cache_clear()
+    dial._tls_context.cache_clear()
 
 
 def free_port() -> int:

@@ -66,7 +66,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "quart_trio": ("server/", "caller/websocket.py", "caller/http_stream.py"),
     "hypercorn": ("server/", "caller/websocket.py", "caller/http_stream.py"),
     "werkzeug": ("server/", "caller/websocket.py", "caller/http_stream.py"),
-    "trio_websocket": ("upstream/client.py", "testing/"),
+    "trio_websocket": ("upstream/dial.py", "testing/"),
     "click": ("cli/",),
     "rich": ("cli/",),
 }

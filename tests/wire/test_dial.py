@@ -16,13 +16,13 @@ from avr_bridge import ModelConfig, Secret
 from avr_bridge.audio.format import ULAW_8K
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.testing import Close, Drop, Emit, Script, SimulatedRealtime, SimulatorOptions
-from avr_bridge.upstream import client
+from avr_bridge.upstream import dial
 from avr_bridge.upstream.client import (
     RealtimeConnection,
-    dial_realtime,
     open_realtime,
 )
 from avr_bridge.upstream.commands import AppendAudio, CreateResponse
+from avr_bridge.upstream.dial import dial_realtime
 from avr_bridge.upstream.events import SessionCreated, Unknown
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ async def test_a_peer_that_speaks_no_websocket(
     head: bytes, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Garbage or an early end instead of the upgrade never hangs the call."""
-    monkeypatch.setattr(client, "CONNECT_LIMIT_S", 0.5)
+    monkeypatch.setattr(dial, "CONNECT_LIMIT_S", 0.5)
     (listener,) = await nursery.start(
         partial(trio.serve_tcp, partial(answer_with, head), 0, host="127.0.0.1")
     )
@@ -109,7 +109,7 @@ async def test_a_peer_that_accepts_and_says_nothing(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit covers TCP, TLS and upgrade together."""
-    monkeypatch.setattr(client, "CONNECT_LIMIT_S", 0.3)
+    monkeypatch.setattr(dial, "CONNECT_LIMIT_S", 0.3)
     (listener,) = await nursery.start(partial(trio.serve_tcp, _never_answer, 0, host="127.0.0.1"))
     port = listener.socket.getsockname()[1]
     for scheme in ("ws", "wss"):

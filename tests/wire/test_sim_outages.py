@@ -25,8 +25,8 @@ from avr_bridge.testing.faults import (
     Unreachable,
 )
 from avr_bridge.testing.realtime import Say, Script, SimulatedRealtime, SimulatorOptions
-from avr_bridge.upstream import client
-from avr_bridge.upstream.client import dial_realtime
+from avr_bridge.upstream import dial
+from avr_bridge.upstream.dial import dial_realtime
 from tests.sim_client import tone
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ async def fail_to_dial(url: str, error: type[Exception], match: str) -> None:
 
 async def test_connections_that_come_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reset, refused and hanging, each as the real dial says it; then a healthy one."""
-    monkeypatch.setattr(client, "CONNECT_LIMIT_S", 0.5)
+    monkeypatch.setattr(dial, "CONNECT_LIMIT_S", 0.5)
     async with serving(Unreachable(), Refuse(503), HangConnect(), Refuse(403)) as (server, url):
         await fail_to_dial(url, UpstreamUnavailable, "no connection|no WebSocket")
         await fail_to_dial(url, UpstreamUnavailable, "HTTP 503")
@@ -228,7 +228,7 @@ async def test_a_server_that_is_deaf(fault: ModelFault) -> None:
             assert reader.deltas() == 0
             assert server.open_sessions == 1
             left_s = trio.current_time()
-        assert trio.current_time() - left_s >= client.DISCONNECT_LIMIT_S
+        assert trio.current_time() - left_s >= dial.DISCONNECT_LIMIT_S
         await server.sessions[0].wait_closed()
     assert server.sessions[0].received_of("response.create") == []
 

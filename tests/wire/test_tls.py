@@ -12,7 +12,7 @@ import trustme
 from avr_bridge import ModelConfig
 from avr_bridge.errors import UpstreamRejected
 from avr_bridge.testing import SimulatedRealtime
-from avr_bridge.upstream import client
+from avr_bridge.upstream import dial
 from avr_bridge.upstream.client import open_realtime
 from avr_bridge.upstream.events import SessionCreated
 from tests.tls import serve_tls
@@ -27,9 +27,9 @@ LIMIT_S = 20
 @pytest.fixture(autouse=True)
 def _fresh_tls() -> Iterator[None]:
     """The certificates are read once in a process."""
-    client._tls_context.cache_clear()
+    dial._tls_context.cache_clear()
     yield
-    client._tls_context.cache_clear()
+    dial._tls_context.cache_clear()
 
 
 @pytest.fixture(name="authority")

@@ -14,7 +14,7 @@ import trio
 from avr_bridge import ModelConfig
 from avr_bridge.errors import UpstreamError, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.testing import SimulatedRealtime
-from avr_bridge.upstream import client
+from avr_bridge.upstream import dial
 from avr_bridge.upstream.client import open_realtime
 from avr_bridge.upstream.events import SessionCreated
 from tests.tls import relay
@@ -125,7 +125,7 @@ async def test_a_proxy_that_speaks_no_proper_http(answer: bytes, words: str) -> 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nX-", b"HTTP/1.1 200 OK\r\n\r\n"])
 async def test_a_proxy_that_hangs(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before, in and after its answer: the one limit covers proxy, TLS and upgrade together."""
-    monkeypatch.setattr(client, "CONNECT_LIMIT_S", 0.3)
+    monkeypatch.setattr(dial, "CONNECT_LIMIT_S", 0.3)
 
     async def hang(stream: trio.SocketStream) -> None:
         await answering(answer)(stream)

@@ -44,7 +44,7 @@ class Unreachable:
 @attrs.frozen
 class HangConnect:
     """TCP is accepted and nothing answered. In memory, dialling fails after the real dial's limit
-    of `avr_bridge.upstream.client.CONNECT_LIMIT_S`."""
+    of `avr_bridge.upstream.dial.CONNECT_LIMIT_S`."""
 
 
 @attrs.frozen

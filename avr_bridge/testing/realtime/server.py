@@ -38,7 +38,7 @@ from avr_bridge.testing.realtime.memory import MemoryLink, open_memory_pair
 from avr_bridge.testing.realtime.options import SimulatorOptions
 from avr_bridge.testing.realtime.session import Link, LinkClosed, SimulatedSession
 from avr_bridge.testing.realtime.wire import MAX_MESSAGE_CHARS, QUEUE_MESSAGES, WireLink
-from avr_bridge.upstream import client as real_client
+from avr_bridge.upstream import dial as real_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -331,4 +331,6 @@ def _dial_error(refusal: RefusedByHttp) -> UpstreamError:
     """What the real dial raises for this answer, with the server's words besides."""
     words = f"HTTP {refusal.status}: {refusal.body.decode(errors='replace')}"
     transient = refusal.status == 429 or refusal.status >= 500
-    return UpstreamUnavailable(words) if transient else UpstreamRejected(words)
+    if not transient:
+        return UpstreamRejected(words)
+    return UpstreamUnavailable(words, refusal.retry_after_s)
