@@ -57,6 +57,20 @@ class ServerConfig:
         help="Secret that callers must give, as `Authorization: Bearer` or as query `token`. "
         "Unset: every caller is let in.",
     )
+    drain_s: float = setting(
+        "AVR_DRAIN_S",
+        default=8.0,
+        parse=number(0.0, 86_400.0),
+        expected="seconds, 0 (end them at once) to 86400",
+        help="Time for running calls after SIGTERM. The default fits `docker stop`.",
+    )
+    farewell_file: str | None = setting(
+        "AVR_FAREWELL_FILE",
+        default=None,
+        parse=text,
+        expected="a WAV file's path, or off",
+        help="What calls hear that outlive AVR_DRAIN_S. Unset: a clip that ships; off: nothing.",
+    )
     no_audio_s: float = setting(
         "AVR_NO_AUDIO_S",
         default=60.0,

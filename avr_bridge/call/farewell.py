@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from avr_bridge.audio.format import PCM16_8K
+from avr_bridge.audio.sounds import read_clip
+from avr_bridge.audio.wav import read_wav
 from avr_bridge.call.orders import LastWords
+from avr_bridge.telemetry import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from avr_bridge.call.ending import EndReason
     from avr_bridge.call.line import CallLine
 
-__all__ = ["FAREWELL_SLACK_S", "clip_s", "say_farewell"]
+__all__ = ["FAREWELL_SLACK_S", "clip_s", "farewell_clip", "say_farewell"]
 
 FAREWELL_SLACK_S = 0.5
 """From the moment at which the words should have been heard until the call ends all the same: what
@@ -34,6 +37,23 @@ THEN_LIMIT_S = 10.0
 def clip_s(pcm: bytes) -> float:
     """How long a clip of PCM16 LE mono, 8 kHz, sounds, in seconds."""
     return PCM16_8K.ms(len(pcm)) / 1000
+
+
+def farewell_clip(path: str | None) -> bytes:
+    """The words for calls that outlive their process: PCM16 LE mono, 8 kHz; empty for none.
+
+    Args:
+        path: A WAV file, ``"off"`` for none, or None for the clip that ships. A file that cannot
+            be read is logged, and the clip that ships is played in its place.
+    """
+    if path == "off":
+        return b""
+    if path is not None:
+        try:
+            return read_wav(path)
+        except (OSError, ValueError) as error:
+            get_logger().warning("farewell file failed", error=str(error))
+    return read_clip("farewell")
 
 
 def say_farewell(

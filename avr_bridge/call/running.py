@@ -26,6 +26,7 @@ class RunningCalls:
         self._lines: dict[int, CallLine] = {}
         self._none = trio.Event()
         self._none.set()
+        self._over: tuple[EndReason, str] | None = None
 
     @property
     def count(self) -> int:
@@ -37,6 +38,8 @@ class RunningCalls:
         self._lines[id(line)] = line
         if self._none.is_set():
             self._none = trio.Event()
+        if self._over is not None:
+            line.ending.end(*self._over)
 
     def remove(self, line: CallLine) -> None:
         """A call is over."""
@@ -65,11 +68,12 @@ class RunningCalls:
         )
 
     def end(self, reason: EndReason, detail: str = "") -> int:
-        """End every call now, whatever is being said.
+        """End every call now, whatever is being said, and every one that still begins.
 
         Returns:
             How many calls there were.
         """
+        self._over = (reason, detail)
         lines = list(self._lines.values())
         for line in lines:
             line.ending.end(reason, detail)

@@ -30,8 +30,9 @@ EXIT_USAGE = 2
 def serve(host: str | None, port: int | None) -> None:
     """Run the bridge. All other settings come from the environment.
 
-    Ends with exit code 0 on SIGTERM or SIGINT, 1 if the port cannot be had or by a bug, 2 if a
-    setting cannot be.
+    SIGTERM or SIGINT begins the drain: no new calls, and running ones get AVR_DRAIN_S seconds; a
+    second one ends them at once. Then the exit code is 0. It is 1 if the port cannot be had or by a bug,
+    2 if a setting cannot be.
     """
     config = config_or_exit(os.environ)
     server = config.server
@@ -75,7 +76,9 @@ async def _serve_until_signal(config: BridgeConfig) -> None:
                 log.info("ending", signal=signal.Signals(number).name)
                 return
 
-        await serve_calls(config, shutdown=wait_signal, task_status=_Announcement(config))
+        await serve_calls(
+            config, shutdown=wait_signal, hurry=wait_signal, task_status=_Announcement(config)
+        )
     log.info("ended")
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from quart_trio.wrappers import TrioWebsocket
 
     from avr_bridge.call.ending import CallSummary
+    from avr_bridge.call.running import RunningCalls
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig
     from avr_bridge.upstream.client import Dial
@@ -59,6 +60,7 @@ ABOUT = """avr-bridge: speech-to-speech bridge for Agent Voice Response.
 WebSocket  ws://{host}/
 HTTP       POST http://{host}/speech-to-speech-stream
 Health     GET /healthz
+Readiness  GET /readyz
 """
 
 
@@ -73,6 +75,7 @@ def create_app(
     config: BridgeConfig,
     *,
     admission: Admission | None = None,
+    running: RunningCalls | None = None,
     dial: Dial | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
 ) -> QuartTrio:
@@ -81,6 +84,7 @@ def create_app(
     Args:
         config: All settings.
         admission: Who lets calls in; default: one of its own, without a measure of lag.
+        running: Where the calls are found that run; default: nowhere.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
     """
@@ -98,7 +102,14 @@ def create_app(
 
     async def carry(transport: CallerTransport) -> None:
         try:
-            await run_call(transport, config, dial=dial, toolbox=toolbox, on_ended=on_call_ended)
+            await run_call(
+                transport,
+                config,
+                dial=dial,
+                toolbox=toolbox,
+                on_ended=on_call_ended,
+                running=running,
+            )
         except CallFailed:
             return  # logged where it happened, with its causes
 
@@ -159,6 +170,12 @@ def create_app(
     @app.get("/healthz")
     async def health() -> dict[str, Any]:
         return {"status": "ok"}
+
+    @app.get("/readyz")
+    async def ready() -> tuple[dict[str, Any], int]:
+        """Whether a new call would be let in: for load balancers."""
+        why_not = door.refusal()
+        return ({"status": "ready"}, 200) if why_not is None else ({"status": why_not}, 503)
 
     return app
 

@@ -36,13 +36,14 @@ from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError,
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
-from hypercorn.utils import repr_socket_addr, wrap_app
+from hypercorn.utils import wrap_app
 from wsproto.connection import ConnectionState as WebsocketState
 from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
 from avr_bridge.call.ending import BLAMED_ON_CALLER, CLOSE_CODES, REASON_OF_LEAVING
 from avr_bridge.caller.budget import Budget
 from avr_bridge.caller.transport import Leaving, Peer
+from avr_bridge.server.sockets import listen, reset, reset_at
 from avr_bridge.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -92,14 +93,18 @@ async def serve_guarded(
     context = WorkerContext(None)
     waiting: dict[_Connection, None] = {}
 
+    streams: set[trio.SocketStream] = set()
+
     async def handle(stream: trio.SocketStream) -> None:
+        streams.add(stream)
         await _Connection(wrapped, config, context, waiting, stream).run()
+        streams.discard(stream)
 
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
-            listeners, addresses = _listen(config)
+            listeners, addresses = listen(config)
             accept = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
             try:
                 async with trio.open_nursery() as accepting:
@@ -109,18 +114,11 @@ async def serve_guarded(
                     accepting.cancel_scope.cancel()
             finally:
                 await context.terminated.set()
-                connections.cancel_scope.deadline = trio.current_time() + config.graceful_timeout
+                deadline_s = trio.current_time() + config.graceful_timeout
+                connections.cancel_scope.deadline = deadline_s
+                lifespan_nursery.start_soon(reset_at, deadline_s, streams)
         await lifespan.wait_for_shutdown()
         lifespan_nursery.cancel_scope.cancel()
-
-
-def _listen(config: Config) -> tuple[list[trio.SocketListener], list[str]]:
-    listeners, addresses = [], []
-    for sock in config.create_sockets().insecure_sockets:
-        sock.listen(config.backlog)
-        listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
-        addresses.append(f"http://{repr_socket_addr(sock.family, sock.getsockname())}")
-    return listeners, addresses
 
 
 def set_socket_options(sock: trio.socket.SocketType) -> None:
@@ -237,10 +235,7 @@ class _Connection:
     def abort(self, how: Leaving = Leaving.HUNG_UP) -> None:
         """Drop the connection at once, with what was not sent yet."""
         self._peer.blame(how)
-        if self._stream.socket.fileno() >= 0:
-            now = struct.pack("ii", 1, 0)
-            self._stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
-            self._stream.socket.close()
+        reset(self._stream)
 
     def _is_unanswered(self) -> bool:
         """A peer with a full buffer answers the kernel's probes; one that is gone does not."""

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 import trio
 from hypercorn.config import Config as HypercornConfig
 
+from avr_bridge.call.farewell import farewell_clip
+from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import create_app
+from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 
 if TYPE_CHECKING:
@@ -31,9 +34,10 @@ EVENTS_WAITING = 4
 BACKLOG = 1024
 """Connections that the kernel keeps until they are accepted: a storm of them is not refused."""
 
-GRACEFUL_S = 2.0
-"""From the end of serving until calls that still run are cancelled; a call's own goodbye takes
-one second at the most."""
+GRACEFUL_S = 1.5
+"""From the end of the drain until what still stands is cut: a call's own goodbye takes one second
+at the most, and the peer has to take off the close. With the default of AVR_DRAIN_S all is over
+within the 10 s that ``docker stop`` gives."""
 
 
 async def serve(
@@ -41,15 +45,23 @@ async def serve(
     *,
     dial: Dial | None = None,
     shutdown: Callable[[], Awaitable[None]] | None = None,
+    hurry: Callable[[], Awaitable[None]] | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve calls until cancelled or until `shutdown` returns.
+    """Serve calls until cancelled, or until they have ended after `shutdown` returned.
+
+    When `shutdown` returns, the drain begins: ``/readyz`` answers 503, new calls are refused, and
+    running ones get ``config.server.drain_s`` seconds to end by themselves. What outlives them
+    hears a farewell and is closed with 1001, `EndReason.BRIDGE_STOPPED`. A program that wants none
+    of this sets ``drain_s`` to 0, and all calls are closed at once; one that cancels `serve`
+    gets them closed within two seconds as `EndReason.CANCELLED`.
 
     Args:
         config: All settings; ``config.server`` says where to listen (port 0: any free one).
         dial: Replaces the network toward the model.
-        shutdown: Returns when serving is to end; running calls are ended with code 1001.
+        shutdown: Returns when the drain is to begin.
+        hurry: Called when the drain begins; when it returns, the calls that are left end at once.
         on_call_ended: Told the summary of each call; must not raise or block.
         task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
             accepts calls.
@@ -58,13 +70,25 @@ async def serve(
         OSError: The port cannot be had.
     """
     admission = Admission(config.server)
-    app = create_app(config, admission=admission, dial=dial, on_call_ended=on_call_ended)
+    running = RunningCalls()
+    farewell_pcm = farewell_clip(config.server.farewell_file)
+    app = create_app(
+        config, admission=admission, running=running, dial=dial, on_call_ended=on_call_ended
+    )
+
+    async def wait_drained() -> None:
+        await (shutdown or trio.sleep_forever)()
+        await drain(running, admission, config.server.drain_s, farewell_pcm, hurry)
+
     failures: list[BaseException] = []
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(admission.watch_lag)
             await serve_guarded(
-                app, _hypercorn_config(config), shutdown_trigger=shutdown, task_status=task_status
+                app,
+                _hypercorn_config(config),
+                shutdown_trigger=wait_drained,
+                task_status=task_status,
             )
             nursery.cancel_scope.cancel()
     except* OSError as group:

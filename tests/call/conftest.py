@@ -60,9 +60,12 @@ async def place_call(
     caller: MemoryCaller | None = None,
     ami: SimulatedAmi | None = None,
     toolbox: Toolbox | None = None,
+    running: RunningCalls | None = None,
 ) -> AsyncGenerator[Placed]:
     """Run one call beside the block; the caller hangs up after it, and the call must end."""
-    placed = Placed(caller or MemoryCaller(), simulator or SimulatedRealtime())
+    placed = Placed(
+        caller or MemoryCaller(), simulator or SimulatedRealtime(), running or RunningCalls()
+    )
 
     async def run() -> None:
         placed.summary = await run_call(

@@ -100,8 +100,11 @@ class Bridge:
 
 
 @asynccontextmanager
-async def open_bridge(**settings: str) -> AsyncGenerator[Bridge]:
-    """Run a bridge with these settings; it must still be alive at the end, and end with 0."""
+async def open_bridge(
+    *, ends: bool = False, exit_code: int = 0, **settings: str
+) -> AsyncGenerator[Bridge]:
+    """Run a bridge with these settings. At the end it must still be alive, and then end with 0;
+    or, with `ends`, have been told to end by the test, and do so with `exit_code`."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     model = SimulatedRealtime(SpeaksOn())
     log: list[dict[str, Any]] = []
@@ -126,10 +129,11 @@ async def open_bridge(**settings: str) -> AsyncGenerator[Bridge]:
             with trio.fail_after(START_S):
                 url = await nursery.start(partial(_read_log, process.stderr, log))
             yield Bridge(url, log, process, model)
-            assert process.poll() is None, f"the bridge died: {log[-3:]}"
-            process.terminate()
+            if not ends:
+                assert process.poll() is None, f"the bridge died: {log[-3:]}"
+                process.terminate()
             with trio.fail_after(STOP_S):
-                assert await process.wait() == 0
+                assert await process.wait() == exit_code
         finally:
             process.kill()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
