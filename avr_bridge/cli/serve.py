@@ -31,8 +31,8 @@ def serve(host: str | None, port: int | None) -> None:
     """Run the bridge. All other settings come from the environment.
 
     SIGTERM or SIGINT begins the drain: no new calls, and running ones get AVR_DRAIN_S seconds; a
-    second one ends them at once. Then the exit code is 0. It is 1 if the port cannot be had or by a bug,
-    2 if a setting cannot be.
+    second one ends them at once. Then the exit code is 0. It is 1 if the port cannot be had or
+    by a bug, 2 if a setting cannot be.
     """
     config = config_or_exit(os.environ)
     server = config.server

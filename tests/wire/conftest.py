@@ -11,7 +11,7 @@ import pytest
 import structlog
 import trio
 
-from avr_bridge import BridgeConfig, ModelConfig, Secret, ServerConfig, serve
+from avr_bridge import BridgeConfig, ModelConfig, Secret, ServerConfig, TalkConfig, serve
 from avr_bridge.testing.realtime import SimulatedRealtime
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ async def open_bridge(
             config = BridgeConfig(
                 model=ModelConfig(api_key=Secret("k"), endpoint=endpoint, **model),
                 server=ServerConfig("127.0.0.1", 0, Secret(token) if token else None),
+                talk=TalkConfig(fallback_file="off"),
             )
             addresses = await nursery.start(partial(serve, config))
             yield Bridge(addresses[0], simulator, log)

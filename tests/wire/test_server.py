@@ -14,7 +14,8 @@ import trio
 import trio_websocket
 import wsproto
 
-from avr_bridge import BridgeConfig, EndReason, ModelConfig, run_call
+from avr_bridge import BridgeConfig, EndReason, ModelConfig, TalkConfig, run_call
+from avr_bridge.call.conversation import SESSION_LIMIT_S
 from avr_bridge.testing.caller import open_simulated_call
 from avr_bridge.testing.likeness import likeness
 from avr_bridge.testing.memory import MemoryCaller
@@ -58,15 +59,16 @@ async def test_speech_comes_back_over(transport: str) -> None:
 
 @pytest.mark.parametrize("transport", ["ws", "http"])
 async def test_the_model_closes_and_the_caller_is_told(transport: str) -> None:
-    """WebSocket: an error and 1011. HTTP: the response ends. Both at once."""
+    """In one session after another. WebSocket: an error and 1011. HTTP: the response ends."""
     with trio.fail_after(LIMIT_S):
-        async with open_bridge(SimulatedRealtime(Script([[Close(1011, "gone")]]))) as bridge:
+        script = Script([[Close(1011, "gone")]] * 9)
+        async with open_bridge(SimulatedRealtime(script)) as bridge:
             url = bridge.ws if transport == "ws" else bridge.stream
             start_s = trio.current_time()
             async with open_simulated_call(url) as call:
                 await call.wait_closed()
             report = call.report()
-    assert trio.current_time() - start_s < 2
+    assert trio.current_time() - start_s < 4
     assert report.closed_by == "bridge"
     if transport == "ws":
         assert report.close_code == 1011
@@ -215,11 +217,12 @@ async def test_a_legacy_call_outlives_quarts_limits(monkeypatch: pytest.MonkeyPa
 
 
 async def test_an_unreachable_model() -> None:
-    """No connection: told in words, within 2 s."""
+    """No connection, for as long as a caller can be asked to wait: told in words."""
     caller = MemoryCaller()
     caller.start()
-    nobody = BridgeConfig(model=ModelConfig(endpoint="ws://127.0.0.1:1/v1"))
-    with trio.fail_after(2):
+    model = ModelConfig(endpoint="ws://127.0.0.1:1/v1")
+    nobody = BridgeConfig(model=model, talk=TalkConfig(fallback_file="off"))
+    with trio.fail_after(SESSION_LIMIT_S + 2):
         summary = await run_call(caller.transport, nobody)
     assert summary.end_reason is EndReason.MODEL_UNAVAILABLE
     assert caller.closed == (1011, "model_unavailable")
@@ -228,7 +231,7 @@ async def test_an_unreachable_model() -> None:
 @pytest.mark.parametrize("how", ["hang up", "cut", "model closes"])
 async def test_no_descriptor_is_left(how: str) -> None:
     """After ten calls of each ending, sockets and tasks are back where they were."""
-    script = SimulatedRealtime(Script([[Close(1011, "")]] * 11) if how == "model closes" else None)
+    script = SimulatedRealtime(Script([[Close(1011, "")]] * 99) if how == "model closes" else None)
     with trio.fail_after(LIMIT_S):
         async with open_bridge(script) as bridge:
             await _place(bridge.ws, how)
