@@ -60,13 +60,19 @@ async def run_conversation(
 ) -> None:
     """Hold the conversation until the model or the call ends; record which in the ending."""
     log = get_logger().bind(call=start.uuid)
-    model = config.model
+    model, spare_voice = config.model, None
     if settings.voice:
-        model = _evolved(model, voice=settings.voice)
+        model, spare_voice = _evolved(model, voice=settings.voice), model.voice
     talk = config.talk
     if settings.welcome and not talk.greeting_file:
         talk = _evolved(talk, welcome_message=settings.welcome)
-    machine = Conversation(model, talk, settings.instructions, tools=_offered(line, settings, log))
+    machine = Conversation(
+        model,
+        talk,
+        settings.instructions,
+        tools=_offered(line, settings, log),
+        spare_voice=spare_voice,
+    )
     async with open_links(model, dial) as links:
         with line.ending.scope():
             await _Sessions(config, machine, links, line, log).run()

@@ -22,7 +22,9 @@ It does not convert audio, pace it, or run a tool.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
 
 from avr_bridge.audio.format import PCM16_24K
 from avr_bridge.upstream import wording
@@ -99,6 +101,7 @@ class Conversation(CallerTurns):
         talk: How the call is conducted.
         instructions: The system prompt of this call.
         tools: Entries for the session's tools.
+        spare_voice: Asked for where the server refuses the voice of `config`.
     """
 
     def __init__(
@@ -108,11 +111,13 @@ class Conversation(CallerTurns):
         instructions: str,
         *,
         tools: list[dict[str, Any]] | None = None,
+        spare_voice: str | None = None,
     ) -> None:
         super().__init__(requested_format(config), talk)
         self._config = config
         self._instructions = instructions
         self._tool_entries = tools or []
+        self._spare_voice = spare_voice
         self._requested = requested_format(config)
         self._greeting_due = True
         self._protected = bool(talk.welcome_message) and not talk.greeting_file
@@ -367,10 +372,21 @@ class Conversation(CallerTurns):
 
     # -- errors -----------------------------------------------------------------------------
 
+    def _refused(self, error: ErrorDetail, words: str) -> list[Action]:
+        """The session is not set up: no harm if it is only for a call's own voice."""
+        if self._spare_voice and (error.param or "").endswith("voice"):
+            note = Note("the call's own voice was refused", {"param": error.param}, severe=True)
+            self._config = attrs.evolve(cast("Any", self._config), voice=self._spare_voice)
+            self._spare_voice = None
+            self._setup = self.new_setup()
+            return [note, *self._created(SessionCreated({}))]
+        hint = "" if self._config.dialect == "auto" else "; OPENAI_DIALECT=auto finds out by itself"
+        return [GiveUp(f"the model refuses the session: {words}{hint}")]
+
     def _error(self, error: ErrorDetail, now_s: float) -> list[Action]:
         words = error.message or error.code or "no reason given"
         if self._setup.is_refused_by(error):
-            return [GiveUp(f"the model refuses the session: {words}")]
+            return self._refused(error, words)
         if error.code == "conversation_already_has_active_response":
             return self._create_response(now_s) if self.gate.lost_the_race() else []
         fields = {"code": error.code, "param": error.param}

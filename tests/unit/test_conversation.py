@@ -198,6 +198,23 @@ def test_a_refused_update_ends_the_call(event_id: str | None) -> None:
 # -- the gate -----------------------------------------------------------------------------
 
 
+def test_a_refused_voice_of_the_call_gives_way_to_the_configured_one() -> None:
+    """One more update, with everything in it; a second refusal ends the call."""
+    config = ModelConfig(voice="nobody", dialect="ga")
+    machine = Conversation(config, TalkConfig(), "be kind", spare_voice="marin")
+    feed(machine, "session.created", session={})
+    refusal = error("invalid_value", param="session.audio.output.voice", event_id="br-1")
+    note, again = feed(machine, "error", error=refusal)
+    assert isinstance(note, Note)
+    assert isinstance(again, Send)
+    assert isinstance(again.command, UpdateSession)
+    assert again.command.session["audio"]["output"]["voice"] == "marin"
+    refusal["event_id"] = again.command.event_id
+    (ended,) = feed(machine, "error", error=refusal)
+    assert isinstance(ended, GiveUp)
+    assert "OPENAI_DIALECT=auto" in ended.message
+
+
 def test_requests_wait_behind_the_running_answer_and_become_one() -> None:
     """Two requests during an answer are one `response.create` after it."""
     machine = ready()
