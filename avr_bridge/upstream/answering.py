@@ -82,6 +82,7 @@ class Timer(enum.Enum):
     """What is waited for."""
 
     CREATED = "created"
+    ASK_AGAIN = "ask again"
     STUCK = "stuck"
     FIRST_AUDIO = "first audio"
     WELCOME = "welcome"
@@ -186,6 +187,11 @@ class Answering:
             self.gate.ask()
         return [alarm, *self._create_response(now_s)]
 
+    def _ask_again(self, now_s: float) -> list[Action]:
+        """The answer failed, or was one to another turn; nobody but us asks for the next."""
+        unanswered = self._turn_unanswered and self.gate.state is Gate.FREE
+        return self._ask(now_s) if unanswered else []
+
     def _answer_stuck(self, watchdog: Watchdog, now_s: float) -> list[Action]:
         """Nothing more comes of the running answer: give it up and ask for another."""
         if self.gate.state is not Gate.ACTIVE:
@@ -211,6 +217,7 @@ class Answering:
         wanted = self.gate.state is Gate.REQUESTED
         ours = mark is not None or (wanted and not self._marks_come_back)
         self._timers.clear(Timer.CREATED)
+        self._timers.clear(Timer.ASK_AGAIN)
         self._timers.set(Timer.FIRST_AUDIO, now_s + FIRST_AUDIO_LIMIT_S)
         self._asked_after_tool = False
         self.gate.created(event.response.id, ours=ours)

@@ -9,13 +9,12 @@ seconds, and `next_deadline_s` says when `tick` is due. Every rule about turns s
   dropped, deltas of it that are still in flight are ignored by id, and when the call reports
   what was heard, the model is told to forget the rest (`answers.py`). The server cancels the
   response itself; we cancel only where it cannot know (a key, not a voice, interrupts).
-- **Welcome**: words that must be heard are protected: until then the session does not let the
-  caller interrupt, and a turn that was taken meanwhile is answered afterwards.
+- **Welcome**: until it was heard the caller may not interrupt; their turn is answered afterwards.
 - **Tools**: calls of a completed response run together; their outputs go back when all of them
   are done, then one response is asked for.
 - **Call control** (`control.py`): acts when the goodbye was heard.
-- **Transcript** (`transcripts.py`): in conversation order; an answer's text leaves when it was
-  heard, or cut.
+- **Transcript** (`transcripts.py`): in conversation order, an answer's when it was heard or cut.
+- **Sessions** (`resuming.py`): one is lost, the conversation goes on in another.
 
 It does not convert audio, pace it, or run a tool.
 """
@@ -214,6 +213,8 @@ class Conversation(CallerTurns):
             match timer:
                 case Timer.CREATED:
                     actions += self._answer_missing(now_s)
+                case Timer.ASK_AGAIN:
+                    actions += self._ask_again(now_s)
                 case Timer.STUCK:
                     actions += self._answer_stuck(Watchdog.ANSWER_STUCK, now_s)
                 case Timer.FIRST_AUDIO:
@@ -356,7 +357,7 @@ class Conversation(CallerTurns):
         actions = self._response_done(response, now_s)
         if self._turn_unanswered and self.gate.state is Gate.FREE and not self._caller_speaks:
             # Taken while an answer ran that it may not interrupt, or its answer failed.
-            self._timers.set(Timer.CREATED, now_s + UNANSWERED_S)
+            self._timers.set(Timer.ASK_AGAIN, now_s + UNANSWERED_S)
         if response.status != "failed":
             self._welcome_due = ""
         if response.status in ("completed", "incomplete"):

@@ -50,7 +50,8 @@ class Resuming(Answering):
         self._response_items.clear()
         self._sounded.clear()
         self._answer_bytes = self._failures = 0
-        for timer in (Timer.CREATED, Timer.STUCK, Timer.FIRST_AUDIO, Timer.IDLE):
+        gone = (Timer.CREATED, Timer.ASK_AGAIN, Timer.STUCK, Timer.FIRST_AUDIO, Timer.IDLE)
+        for timer in gone:
             self._timers.clear(timer)
         self._caller_falls_silent()
         return actions + self._said()
