@@ -160,6 +160,8 @@ class Talk:
             asked = result.control
             control = Control(asked.action, asked.extension, asked.context, asked.priority)
         self._stats.tools += 1
+        if result.timed_out:
+            self.alarm(Watchdog.TOOL_STUCK)
         now_s = trio.current_time()
         self._tell(self._machine.tool_done(call_id, result.output, control, now_s))
 

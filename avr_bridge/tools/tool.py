@@ -37,6 +37,7 @@ class ToolResult:
     output: str
     ok: bool
     control: ControlRequest | None = None
+    timed_out: bool = False
 
 
 @attrs.frozen

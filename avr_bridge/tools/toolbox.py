@@ -106,7 +106,8 @@ class Toolbox:
                     raise not_its_own from None
         if scope.cancelled_caught:
             log.warning("tool took too long", limit_s=limit_s)
-            return _failed(shown, f"it took longer than {limit_s:g} seconds.")
+            failed = _failed(shown, f"it took longer than {limit_s:g} seconds.")
+            return attrs.evolve(failed, timed_out=True)
         return failure or _told(shown, outcome, log)
 
 

@@ -16,7 +16,6 @@ from avr_bridge.testing.faults import (
     CutAfter,
     CutAfterCommit,
     CutInAnswer,
-    Freeze,
     HangConnect,
     ModelFault,
     ModelFaults,
@@ -24,8 +23,6 @@ from avr_bridge.testing.faults import (
     NoUpdate,
     Refuse,
     SessionLength,
-    StopAnsweringPings,
-    StopReading,
     Unreachable,
 )
 from avr_bridge.testing.likeness import likeness
@@ -37,7 +34,6 @@ from avr_bridge.testing.realtime import (
     Silence,
     SimulatedRealtime,
     SimulatorOptions,
-    Step,
 )
 from avr_bridge.tools import Toolbox, ToolResult
 from tests.call.conftest import Echo, Placed, config, place_call
@@ -282,24 +278,6 @@ async def test_keys_pressed_between_two_sessions(autojump_clock: Clock) -> None:
     assert ("user", "[The caller pressed 7 on the keypad]") in simulator.sessions[-1].history
 
 
-@pytest.mark.parametrize("fault", [Freeze(5), StopAnsweringPings(5), StopReading(5)])
-async def test_a_network_that_swallows_everything(
-    autojump_clock: Clock, question: bytes, fault: ModelFault
-) -> None:
-    """No close, no error: pings find it within 15 s, and the call goes on."""
-    async with place_call(outages(fault)) as call:
-        call.caller.start()
-        await call.caller.be_silent(24)
-        await call.caller.say(question)
-        await call.caller.be_silent(6)
-    assert call.summary is not None
-    assert call.summary.reconnects == 1
-    assert call.summary.watchdogs == {"pings_unanswered": 1}
-    assert likeness(question, call.caller.audio()).correlation > 0.99
-    second_s = call.simulator.dialled_at_s[1]
-    assert 5 < second_s <= 5 + 15 + 0.5
-
-
 async def test_the_welcome_is_spoken_once(autojump_clock: Clock, question: bytes) -> None:
     """Torn in its middle it is gone on with; whole, it is never said again."""
     talk = TalkConfig(welcome_message="Welcome to the shop.", fallback_file="off")
@@ -387,18 +365,6 @@ async def test_a_session_that_is_lost_again_and_again(autojump_clock: Clock) -> 
     assert call.summary is not None
     assert call.summary.end_reason is EndReason.MODEL_CLOSED
     assert len(simulator.sessions) == 5
-
-
-@pytest.mark.parametrize("step", [Hang(cancellable=True), Hang()])
-async def test_a_model_that_never_answers(autojump_clock: Clock, step: Step) -> None:
-    """Two sessions, a few attempts in each: then it is given up, and nobody holds on in silence."""
-    async with place_call(SimulatedRealtime(Script([[step]] * 99))) as call:
-        call.caller.start()
-        await call.caller.be_silent(200)
-    assert call.summary is not None
-    assert call.summary.end_reason is EndReason.MODEL_FAILED
-    assert call.summary.watchdogs["no_first_audio"] >= 2
-    assert len(call.simulator.sessions) == 2
 
 
 @pytest.mark.parametrize("action", ["hangup", "transfer:600", "transfer:600@sales"])
