@@ -130,6 +130,7 @@ def environment(**variables: str) -> dict[str, str]:
     """Only what a program needs, and these settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     planted = {"OPENAI_API_KEY": KEY, "AVR_TOKEN": TOKEN, "AVR_LOG_LEVEL": "debug"}
+    planted["AVR_FALLBACK_FILE"] = "off"  # a call whose model fails ends without words
     return kept | {"AVR_HOST": "127.0.0.1", "PORT": "0"} | planted | variables
 
 
@@ -189,7 +190,8 @@ def error_event(message: str, code: str) -> Emit:
 
 
 def model_of(*steps: Step, **options: Any) -> SimulatedRealtime:
-    return SimulatedRealtime(Script([list(steps)]), SimulatorOptions(**options))
+    """Every session does the same: a call outlives the first."""
+    return SimulatedRealtime(Script([list(steps)] * 9), SimulatorOptions(**options))
 
 
 VOICE = Say(QUESTION[:16_000], 8000, "hello")
@@ -302,7 +304,8 @@ async def test_a_bug_in_a_tool_prints_no_secret(tmp_path: Path, log_format: str)
     (tmp_path / "crm.py").write_text(TOOL_WITH_A_BUG)
     broken = 'import os\nraise ValueError("bad key " + os.environ["OPENAI_API_KEY"])\n'
     (tmp_path / "broken.py").write_text(broken)
-    model = SimulatedRealtime(Script([[CallTool("look_up", "{}")], [VOICE, Close(1011, "end")]]))
+    end: list[Step] = [VOICE, Close(1011, "end")]
+    model = SimulatedRealtime(Script([[CallTool("look_up", "{}")], *[end] * 9]))
     ran = await run_case(model, log_format, AVR_TOOLS_DIR=str(tmp_path))
     assert ran.leaks() == []
     assert "tool failed" in ran.out.decode()
