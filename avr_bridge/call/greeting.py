@@ -10,7 +10,7 @@ import attrs
 
 from avr_bridge.audio.wav import read_wav
 from avr_bridge.call.orders import FinishItemSound, PlaySound
-from avr_bridge.upstream.conversation import GREETING_ITEM
+from avr_bridge.upstream.closing import GREETING_ITEM
 
 if TYPE_CHECKING:
     from avr_bridge.call.line import CallLine

@@ -10,19 +10,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from avr_bridge.upstream import wording
-from avr_bridge.upstream.actions import Act, Action
+from avr_bridge.upstream.actions import Act, Action, Say
 from avr_bridge.upstream.answering import Timer
 from avr_bridge.upstream.commands import function_output
 from avr_bridge.upstream.control import Control, PendingControl
 from avr_bridge.upstream.gate import Gate
 from avr_bridge.upstream.resuming import Resuming
 from avr_bridge.upstream.setup import Phase
+from avr_bridge.upstream.transcripts import CUT_MARK
 
 if TYPE_CHECKING:
     from avr_bridge.audio.format import AudioFormat
     from avr_bridge.config import TalkConfig
 
-__all__ = ["Closing"]
+__all__ = ["GREETING_ITEM", "Closing"]
+
+GREETING_ITEM = "recorded greeting"
+"""Names the recording in the playout; the model has no such item, so nothing of it is truncated."""
 
 
 class Closing(Resuming):
@@ -66,6 +70,19 @@ class Closing(Resuming):
     def control_failed(self, words: str, now_s: float) -> list[Action]:
         """A hangup or transfer did not work: the model is to tell the caller."""
         return self._tell_model(wording.control_failed(words)) + self._ask(now_s)
+
+    def greeting_over(self, now_s: float, *, whole: bool = True) -> list[Action]:
+        """The recorded greeting was heard, or cut by the caller."""
+        if not self._recording_plays:
+            return []
+        self._recording_plays = False
+        actions: list[Action] = []
+        text = self._talk.welcome_message
+        if text:
+            actions.append(Say("agent", text if whole else text + CUT_MARK))
+        if not whole:
+            actions += self._tell_model(wording.GREETING_CUT)
+        return actions + self._all_quiet(now_s)
 
     def control_done(self, now_s: float) -> list[Action]:
         """avr-ami has taken the wish; the caller is here until Asterisk has done it."""

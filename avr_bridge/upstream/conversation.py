@@ -32,13 +32,13 @@ from avr_bridge.upstream.actions import (
     FormatsAgreed,
     GiveUp,
     Note,
-    Say,
     Send,
     Tell,
     Watchdog,
 )
 from avr_bridge.upstream.answering import CREATED_LIMIT_S, STUCK_LIMIT_S, Timer
 from avr_bridge.upstream.caller_turns import CallerTurns
+from avr_bridge.upstream.closing import GREETING_ITEM
 from avr_bridge.upstream.commands import (
     SpeakWords,
     UpdateSession,
@@ -70,17 +70,14 @@ from avr_bridge.upstream.events import (
 from avr_bridge.upstream.formats import requested_format
 from avr_bridge.upstream.gate import Gate
 from avr_bridge.upstream.setup import Agreed, Phase, SessionSetup
-from avr_bridge.upstream.transcripts import CUT_MARK, Fate
+from avr_bridge.upstream.transcripts import Fate
 
 if TYPE_CHECKING:
     from avr_bridge.audio.playback import Heard
     from avr_bridge.config import ModelConfig, TalkConfig
     from avr_bridge.upstream.events import ResponseInfo
 
-__all__ = ["GREETING_ITEM", "Conversation", "Phase"]
-
-GREETING_ITEM = "recorded greeting"
-"""Names the recording in the playout; the model has no such item, so nothing of it is truncated."""
+__all__ = ["Conversation", "Phase"]
 
 NO_COMMON_FORMAT = "the model asks for an audio format that the bridge does not speak"
 
@@ -118,6 +115,7 @@ class Conversation(CallerTurns):
         self._tool_entries = tools or []
         self._spare_voice = spare_voice
         self._requested = requested_format(config)
+        self._pcm_forced = False
         self._greeting_due = True
         self._protected = bool(talk.welcome_message) and not talk.greeting_file
         self._welcome_due = ""
@@ -253,22 +251,10 @@ class Conversation(CallerTurns):
         self._transcripts.fate(item_id, Fate.HEARD)
         return self._said() + self._welcome_over(now_s) + self._all_quiet(now_s)
 
-    def greeting_over(self, now_s: float, *, whole: bool = True) -> list[Action]:
-        """The recorded greeting was heard, or cut by the caller."""
-        if not self._recording_plays:
-            return []
-        self._recording_plays = False
-        actions: list[Action] = []
-        text = self._talk.welcome_message
-        if text:
-            actions.append(Say("agent", text if whole else text + CUT_MARK))
-        if not whole:
-            actions += self._tell_model(wording.GREETING_CUT)
-        return actions + self._all_quiet(now_s)
-
     def fall_back_to_pcm(self) -> list[Action]:
         """The model ignores G.711 although it agreed to it: ask for PCM in both directions."""
         self._requested = self._from_model = PCM16_24K
+        self._pcm_forced = True
         return [Send(UpdateSession(audio_formats_only(PCM16_24K), self._event_id()))]
 
     # -- session ----------------------------------------------------------------------------
@@ -292,7 +278,7 @@ class Conversation(CallerTurns):
         return self._agreed(agreed, now_s, in_force_before=False)
 
     def _agreed(self, agreed: Agreed, now_s: float, *, in_force_before: bool) -> list[Action]:
-        if self._from_model is self._requested:
+        if not self._pcm_forced:
             self._from_model = agreed.from_model
         actions: list[Action] = [
             FormatsAgreed(agreed.to_model, agreed.from_model, agreed.as_requested)
@@ -358,7 +344,7 @@ class Conversation(CallerTurns):
         if self._turn_unanswered and self.gate.state is Gate.FREE and not self._caller_speaks:
             # Taken while an answer ran that it may not interrupt, or its answer failed.
             self._timers.set(Timer.ASK_AGAIN, now_s + UNANSWERED_S)
-        if response.status != "failed":
+        if response.status != "failed" and not self._asked_again:
             self._welcome_due = ""
         if response.status in ("completed", "incomplete"):
             actions += self._keep_turn(on=self._caller_speaks)
