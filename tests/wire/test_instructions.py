@@ -20,7 +20,9 @@ from avr_bridge.call.instructions import (
     settings_for_call,
 )
 from avr_bridge.config import DEFAULT_INSTRUCTIONS
-from avr_bridge.testing import MemoryCaller, SimulatedRealtime
+from avr_bridge.testing import MemoryCaller, SimulatedRealtime, write_wav
+from avr_bridge.upstream import wording
+from avr_bridge.upstream.commands import text_item
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -178,6 +180,33 @@ async def test_what_the_address_sets_reaches_the_model(log: list[dict[str, Any]]
     assert [tool["name"] for tool in update["tools"]] == ["avr_hangup"]
     assert "Good day!" in repr(greeting)
     assert "Hello?" not in repr(greeting)
+
+
+async def test_a_welcome_of_the_address_is_not_what_a_recording_says(
+    tmp_path: Path, question: bytes, log: list[dict[str, Any]]
+) -> None:
+    """Only the settings know the words of AVR_GREETING_FILE: where they have none, the model is
+    told that there was a recording, and no words."""
+    server = PromptServer(json.dumps({"system": "s", "welcome": "Good day!"}).encode())
+    write_wav(tmp_path / "greeting.wav", question[:3200])
+    caller, model = MemoryCaller(), SimulatedRealtime()
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            (listener,) = await nursery.start(
+                partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1")
+            )
+            url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+            settings = ModelConfig(
+                api_key=Secret("k"), endpoint="ws://simulator/v1", instructions_url=url
+            )
+            talk = TalkConfig(greeting_file=str(tmp_path / "greeting.wav"))
+            config = BridgeConfig(model=settings, talk=talk)
+            nursery.start_soon(partial(run_call, caller.transport, config, dial=model.dial))
+            caller.start()
+            session = await model.wait_session()
+            told = await session.wait_received("conversation.item.create")
+            nursery.cancel_scope.cancel()
+    assert told["item"] == text_item("system", wording.GREETING_PLAYED)
 
 
 @pytest.mark.parametrize(
