@@ -72,6 +72,7 @@ class SessionSetup:
             config, instructions, requested, tools=tools, interruptible=interruptible
         )
         self._event_id = ""
+        self._agreed: Agreed | None = None
 
     def created(self, event: SessionCreated, event_id: str) -> UpdateSession | None:
         """The server is there: what to ask of it. None if it was asked before."""
@@ -85,13 +86,15 @@ class SessionSetup:
     def updated(self, event: SessionUpdated) -> Agreed | None:
         """What is in force; None for a format that the bridge does not speak."""
         self._note_expiry(event.session)
-        to_model = format_in(event.session, "input", self._requested)
-        from_model = format_in(event.session, "output", self._requested)
+        before = self._agreed or Agreed(self._requested, self._requested, as_requested=True)
+        to_model = format_in(event.session, "input", before.to_model)
+        from_model = format_in(event.session, "output", before.from_model)
         if to_model is None or from_model is None:
             return None
         self.phase = Phase.READY
         as_requested = to_model == from_model == self._requested
-        return Agreed(to_model, from_model, as_requested)
+        self._agreed = Agreed(to_model, from_model, as_requested)
+        return self._agreed
 
     def is_refused_by(self, error: ErrorDetail) -> bool:
         """Whether this answers our `session.update`; some rejections do not echo its id."""

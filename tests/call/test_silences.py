@@ -311,3 +311,14 @@ async def test_no_waiting_sound_behind_a_goodbye(autojump_clock: Clock, question
         await call.caller.be_silent(10)
     assert len(ami.requests) == 1
     assert sound_s(call.caller) == pytest.approx(len(question) / 16_000, abs=0.05)
+
+
+async def test_two_failures_in_a_row_are_survived(autojump_clock: Clock, question: bytes) -> None:
+    """The third answer is heard, in the same session: each failure counts once."""
+    fail: list[Step] = [Fail("server_error", "boom")]
+    script = Script([fail, fail, [Say(question, 8000, "one")]], then=Silence())
+    async with place_call(SimulatedRealtime(script)) as call:
+        call.caller.start()
+        await call.caller.be_silent(15)
+    assert texts(call.caller) == ["one"]
+    assert len(call.simulator.sessions) == 1

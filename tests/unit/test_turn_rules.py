@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from avr_bridge.audio.format import PCM16_24K
 from avr_bridge.audio.playback import Heard
 from avr_bridge.upstream import wording
-from avr_bridge.upstream.actions import (
-    Say,
-)
+from avr_bridge.upstream.actions import FormatsAgreed, Say
+from avr_bridge.upstream.closing import GREETING_ITEM
 from avr_bridge.upstream.commands import (
     CreateItem,
     CreateResponse,
@@ -16,7 +16,6 @@ from avr_bridge.upstream.commands import (
 )
 from avr_bridge.upstream.control import Control, PendingControl
 from avr_bridge.upstream.conversation import (
-    GREETING_ITEM,
     UNANSWERED_S,
     WELCOME_LIMIT_S,
 )
@@ -142,3 +141,44 @@ def test_of_a_cut_answer_only_the_heard_part_goes_over() -> None:
     replayed = commands(talk.feed("session.updated", session={"type": "realtime"}), CreateItem)
     (said,) = [c.item["content"][0]["text"] for c in replayed if c.item.get("role") == "assistant"]
     assert said == "one two"
+
+
+# -- what a later update shows ------------------------------------------------------------------
+
+
+def test_a_welcome_without_a_word_stays_protected() -> None:
+    """An empty answer is asked for again: as the welcome, and not to be interrupted."""
+    talk = opened(welcome_message="Welcome!")
+    talk.created()
+    again = talk.done(output=[])
+    assert [command.text for command in commands(again, SpeakWords)] == ["Welcome!"]
+    assert commands(again, UpdateSession) == []
+
+
+def test_what_was_heard_is_measured_in_the_format_that_really_comes() -> None:
+    """A later update that still shows G.711 is not believed: the share heard would be a sixth of
+    the truth."""
+    talk = ready()
+    talk.machine.fall_back_to_pcm()
+    shown = {"audio": {side: {"format": {"type": "audio/pcmu"}} for side in ("input", "output")}}
+    talk.feed("session.updated", session=shown)
+    talk.created()
+    talk.item()
+    talk.sound(ms=600 * 6)  # bytes of 600 ms of PCM
+    talk.words("one two three four five six seven eight")
+    talk.feed(SPEECH, item_id="U")
+    talk.machine.silenced([Heard("A", 300, whole=False)], talk.now_s)
+    talk.machine.session_lost(talk.now_s)
+    talk.feed("session.created", session={})
+    replayed = commands(talk.feed("session.updated", session={"type": "realtime"}), CreateItem)
+    (said,) = [c.item["content"][0]["text"] for c in replayed if c.item.get("role") == "assistant"]
+    assert said == "one two three four"
+
+
+def test_an_update_that_shows_no_format_changes_none() -> None:
+    """The server had chosen PCM itself: what it shows of the session may leave that out."""
+    talk = ready()
+    pcm = {"format": {"type": "audio/pcm", "rate": 24_000}}
+    talk.feed("session.updated", session={"audio": {"input": pcm, "output": pcm}})
+    (agreed,) = talk.feed("session.updated", session={"type": "realtime"})
+    assert agreed == FormatsAgreed(PCM16_24K, PCM16_24K, as_requested=False)
