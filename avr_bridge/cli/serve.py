@@ -40,7 +40,7 @@ def serve(host: str | None, port: int | None) -> None:
         cast("Any", server), host=host or server.host, port=server.port if port is None else port
     )
     config = attrs.evolve(config, server=server)
-    configure_logging(config.log, mask=config.mask())
+    configure_logging(config.log, mask=config.mask(), background=True)
     log = get_logger()
     for warning in config.warnings:
         log.warning(warning)

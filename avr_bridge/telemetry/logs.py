@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import structlog
 
 from avr_bridge.masking import Mask
+from avr_bridge.telemetry.background import BackgroundStream
 
 if TYPE_CHECKING:
     from avr_bridge.config import LogConfig
@@ -30,7 +31,11 @@ _LEVELS = {
 
 
 def configure_logging(
-    config: LogConfig, stream: TextIO | None = None, *, mask: Mask | None = None
+    config: LogConfig,
+    stream: TextIO | None = None,
+    *,
+    mask: Mask | None = None,
+    background: bool = False,
 ) -> None:
     """Set up logging for the whole process; programs that embed us may do it their own way.
 
@@ -40,9 +45,10 @@ def configure_logging(
         config: Level and format.
         stream: Where lines go; default standard error.
         mask: Takes secrets out of every line; default: only what looks like a key.
+        background: Write from a thread, so that a reader who stalls stalls nothing else.
     """
     stream = stream or sys.stderr
-    cast("TextIO", _Unfailing(stream, mask or Mask()))
+    written = cast("TextIO", BackgroundStream(stream)) if background else stream
     as_text = config.format == "text" or (config.format == "auto" and stream.isatty())
     final: list[Any]
     if as_text:
@@ -63,7 +69,7 @@ def configure_logging(
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level]),
         logger_factory=structlog.WriteLoggerFactory(
-            cast("TextIO", _Unfailing(stream, mask or Mask()))
+            cast("TextIO", _Unfailing(written, mask or Mask()))
         ),
         cache_logger_on_first_use=False,
     )

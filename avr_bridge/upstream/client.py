@@ -43,6 +43,9 @@ PONG_LIMIT_S = 5.0
 """A network that swallows everything says nothing: without pings a lost connection would show
 after minutes. Together 15 s at the most until the call goes on in another session."""
 
+MOST_LAG_S = 0.5
+"""A timer that fires later than this tells of our own overload, not of the network's."""
+
 PINGS_UNANSWERED = "pings unanswered"
 
 AUDIO_BACKLOG_MS = 500
@@ -68,6 +71,7 @@ class RealtimeConnection:
         self.dropped_audio_bytes = 0
         self._lost: UpstreamClosed | None = None
         self._receiving = trio.CancelScope()
+        self._heard_s = 0.0
 
     def send_nowait(self, command: Command) -> None:
         """Queue a command.
@@ -105,6 +109,7 @@ class RealtimeConnection:
                 if self._lost is not None:
                     raise self._lost
                 self._events.extend(self._translator.read(await self._socket.get_message()))
+                self._heard_s = trio.current_time()
         return self._events.popleft()
 
     def lose(self, why: str) -> None:
@@ -119,11 +124,15 @@ class RealtimeConnection:
         try:
             while True:
                 await trio.sleep(PING_EVERY_S)
+                pinged_s = trio.current_time()
                 with trio.move_on_after(PONG_LIMIT_S) as limit:
                     await self._socket.ping()
-                if limit.cancelled_caught:
-                    self.lose(PINGS_UNANSWERED)
-                    return
+                if not limit.cancelled_caught or self._heard_s > pinged_s:
+                    continue
+                if trio.current_time() - pinged_s > PONG_LIMIT_S + MOST_LAG_S:
+                    continue  # it is we who are late, and the pong may lie there unread
+                self.lose(PINGS_UNANSWERED)
+                return
         except UpstreamClosed:
             return  # the reader sees the same and tells why
 
