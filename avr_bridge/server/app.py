@@ -24,6 +24,7 @@ from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
 from avr_bridge.errors import CallerGone
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
+from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import get_logger
 from avr_bridge.tools import load_tools
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["create_app"]
+
+STREAM_PATH = "/speech-to-speech-stream"
+"""Of avr-core's older transport."""
 
 HANGUP_LIMIT_S = 1.0
 """For a call to end by itself once its handler is cancelled."""
@@ -62,6 +66,10 @@ HTTP       POST http://{host}/speech-to-speech-stream
 Health     GET /healthz
 Readiness  GET /readyz
 """
+
+
+def _is_page(scope: Any) -> bool:
+    return bool(scope["type"] == "http" and scope["path"] != STREAM_PATH)
 
 
 class _HttpConnection(TrioASGIHTTPConnection):
@@ -91,6 +99,7 @@ def create_app(
     door = admission or Admission(config.server)
     app = QuartTrio("avr_bridge")
     app.asgi_http_class = _HttpConnection
+    app.asgi_app = PageBudget(app.asgi_app, _is_page)  # type: ignore[method-assign]
     app.request_class = BoundedRequest
     app.websocket_class = BoundedWebsocket
     toolbox = load_tools(config.tools)
@@ -137,7 +146,7 @@ def create_app(
                 await transport.close(TRY_AGAIN_LATER, str(refused))
         return None
 
-    @app.post("/speech-to-speech-stream")
+    @app.post(STREAM_PATH)
     async def http_call() -> Response:
         if not admitted(request):
             return _no_entry("http")

@@ -253,3 +253,24 @@ async def test_trap_34_pings_are_answered_while_messages_wait() -> None:
             async with dial_realtime(f"ws://127.0.0.1:{server.port}/v1", []):
                 await answered.wait()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("reads_first", [True, False])
+async def test_a_connection_that_is_torn_before_the_upgrade(reads_first: bool) -> None:
+    """By a reset or an end, before our request or behind it: told at once, many times over, and
+    not after the limit for connecting."""
+
+    async def tear(stream: trio.SocketStream) -> None:
+        if reads_first:
+            await stream.receive_some(4096)
+        await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, tear, 0, host="127.0.0.1"))
+        port = listener.socket.getsockname()[1]
+        with trio.fail_after(dial.CONNECT_LIMIT_S / 2):
+            for _ in range(50):
+                with pytest.raises(UpstreamUnavailable):
+                    async with dial_realtime(f"ws://127.0.0.1:{port}/v1", []):
+                        pytest.fail("there is no session")
+        nursery.cancel_scope.cancel()

@@ -108,7 +108,7 @@ async def test_connections_that_come_to_nothing(monkeypatch: pytest.MonkeyPatch)
     """Reset, refused and hanging, each as the real dial says it; then a healthy one."""
     monkeypatch.setattr(dial, "CONNECT_LIMIT_S", 0.5)
     async with serving(Unreachable(), Refuse(503), HangConnect(), Refuse(403)) as (server, url):
-        await fail_to_dial(url, UpstreamUnavailable, "no connection|no WebSocket")
+        await fail_to_dial(url, UpstreamUnavailable, "closed before the upgrade")
         await fail_to_dial(url, UpstreamUnavailable, "HTTP 503")
         await fail_to_dial(url, UpstreamUnavailable, "no connection within")
         await fail_to_dial(url, UpstreamRejected, "HTTP 403")
