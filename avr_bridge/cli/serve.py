@@ -45,6 +45,10 @@ def serve(host: str | None, port: int | None) -> None:
     for warning in config.warnings:
         log.warning(warning)
     try:
+        # Trio's receiver puts back what it found, and raises anew what nobody has taken: a third
+        # signal, or one at the very end, is no reason to die of it.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         trio.run(_serve_until_signal, config)
     except OSError as error:
         address = f"{server.host}:{server.port}"

@@ -177,8 +177,8 @@ class Answering:
         """Neither our request nor the caller's turn was answered: ask again."""
         if self.gate.state is Gate.ACTIVE:
             return []
-        if self.gate.state is Gate.FREE and not self._turn_unanswered:
-            return []
+        if self.gate.state is Gate.FREE and (self._caller_speaks or not self._turn_unanswered):
+            return []  # when the caller stops it is waited for anew
         stalled = Watchdog.STALLED_AFTER_TOOL
         alarm = Alarm(stalled if self._asked_after_tool else Watchdog.ANSWER_MISSING)
         if self._failed_again():

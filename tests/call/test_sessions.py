@@ -341,6 +341,24 @@ async def test_a_change_waits_for_the_end_of_an_answer(
     assert closed_s[0] >= last_s
 
 
+async def test_a_session_ends_while_the_caller_talks_on(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """Nothing interrupts them, no wait is too long, and they are answered when they stop."""
+    simulator = SimulatedRealtime(Echo(), SimulatorOptions(session_s=12))
+    talk = question[4000:20_000] * 24
+    async with place_call(simulator) as call:
+        call.caller.start()
+        await call.caller.be_silent(2)
+        await call.caller.say(talk)
+        stopped_s = trio.current_time()
+        await call.caller.be_silent(4)
+    assert call.summary is not None
+    assert call.summary.renewals >= 1
+    assert call.summary.watchdogs == {}
+    assert min(e.at_s for e in call.caller.received if isinstance(e.message, AudioOut)) > stopped_s
+
+
 async def test_the_next_session_cannot_be_had_at_once(autojump_clock: Clock) -> None:
     """It is tried again; the present one serves until it does."""
     pattern: tuple[ModelFault | None, ...] = (SessionLength(40), Refuse(503), NoUpdate(), None)

@@ -273,6 +273,17 @@ async def test_a_second_signal_ends_it_now(transport: Transport, first: signal.S
     assert took_s < AT_ONCE_S
 
 
+async def test_signals_without_end_end_it_once() -> None:
+    """An impatient hand at Ctrl-C, to the last moment: exit code 0."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(ends=True) as bridge:
+            while bridge.process.poll() is None:
+                bridge.process.send_signal(signal.SIGINT)
+                bridge.process.send_signal(signal.SIGTERM)
+                await trio.sleep(0.001)
+            assert await exit_code(bridge) == 0
+
+
 @BOTH
 async def test_a_drain_of_no_time(transport: Transport) -> None:
     """`AVR_DRAIN_S=0`: one signal is enough."""
