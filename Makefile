@@ -15,6 +15,9 @@ NO_PYTHON = $(PYTHON) is not Python 3.13: install it, or say where: make PYTHON=
 
 TYPED := $(sort $(dir $(wildcard avr_bridge/*.py tests/*.py examples/*.py benchmarks/*.py scripts/*.py)))
 
+# Most of the time tests wait for real time to pass: two processes, each file in one of them.
+IN_TWO := -n 2 --dist loadfile
+
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
@@ -29,7 +32,7 @@ demo: $(READY) ## Hear one call through the bridge (ARGS="..." for avr-bridge de
 	@$(RUN) avr_bridge demo $(ARGS)
 
 test: $(READY) ## Run all tests (ARGS="tests/unit -x" for pytest)
-	@$(RUN) pytest $(ARGS)
+	@$(RUN) pytest $(or $(ARGS),$(IN_TWO))
 
 lint: $(READY) ## Check style and formatting
 	@$(RUN) ruff check .

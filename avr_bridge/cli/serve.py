@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["config_or_exit", "serve"]
 
 EXIT_USAGE = 2
+
+MOST_DESCRIPTORS = 65_536
 
 
 @click.command()
@@ -45,6 +49,7 @@ def serve(host: str | None, port: int | None) -> None:
     for warning in config.warnings:
         log.warning(warning)
     try:
+        _have_descriptors()
         # Trio's receiver puts back what it found, and raises anew what nobody has taken: a third
         # signal, or one at the very end, is no reason to die of it.
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -69,6 +74,14 @@ def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
         for fault in error.faults:
             click.echo(f"  {fault}", err=True)
         sys.exit(EXIT_USAGE)
+
+
+def _have_descriptors() -> None:
+    """Two for each call; the usual soft limit of 1024 is for programs that use `select`."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, MOST_DESCRIPTORS)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 async def _serve_until_signal(config: BridgeConfig) -> None:
