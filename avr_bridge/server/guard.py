@@ -92,7 +92,6 @@ async def serve_guarded(
     lifespan = Lifespan(wrapped, config, {})
     context = WorkerContext(None)
     waiting: dict[_Connection, None] = {}
-
     streams: set[trio.SocketStream] = set()
 
     async def handle(stream: trio.SocketStream) -> None:
@@ -280,9 +279,15 @@ class _Tasks:
             finally:
                 await send(None)
 
-        async def put(event: Any) -> None:
+        async def wait_and_put(event: Any) -> None:
             with suppress(trio.BrokenResourceError):
                 await give.send(event)
+
+        async def put(event: Any) -> None:
+            if event["type"].endswith(".disconnect"):  # it may be its own, at its answer's end
+                self._nursery.start_soon(wait_and_put, event)
+            else:
+                await wait_and_put(event)
 
         self._nursery.start_soon(run)
         return put

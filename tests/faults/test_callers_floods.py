@@ -203,3 +203,31 @@ async def test_deflate_is_not_negotiated() -> None:
         ):
             assert caller.extensions == []
             assert (await caller.stream.receive_some())[0] == 0x81  # whole text, not compressed
+
+
+ANSWERS: dict[str, tuple[bytes, str]] = {
+    "flooded": (b"200", ""),
+    "no token": (b"401", "planted-token"),
+    "no such page": (b"405", ""),
+}
+
+
+@pytest.mark.parametrize("why", ANSWERS)
+async def test_a_body_that_is_still_being_sent_when_the_answer_is_over(why: str) -> None:
+    """More than all buffers take, and nobody takes it any more: the connection is dropped within
+    seconds, though its peer neither reads nor leaves."""
+    status, token = ANSWERS[why]
+    path = b"/nowhere" if why == "no such page" else b"/speech-to-speech-stream"
+    head = b"POST %b HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n" % path
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(AVR_TOKEN=token) as bridge:
+            before = bridge.descriptors()
+            async with await connect(bridge.url) as stream:
+                with pytest.raises(trio.BrokenResourceError):
+                    await stream.send_all(head + b"10000\r\n%b\r\n" % bytes(65_536) * 1000)
+                assert await bridge.wait_descriptors(before) <= before
+                try:
+                    answer = bytes(await stream.receive_some())
+                except trio.BrokenResourceError:
+                    answer = b"an RST overtook it"
+    assert answer.startswith((b"HTTP/1.1 " + status, b"an RST"))
