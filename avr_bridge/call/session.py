@@ -54,6 +54,7 @@ _TOLD_TO_CALLER = {
     EndReason.MODEL_UNAVAILABLE: "the model cannot be reached",
     EndReason.MODEL_REJECTED: "the model refuses the call",
     EndReason.MODEL_CLOSED: "the model ended the session",
+    EndReason.MODEL_FAILED: "the model does not answer",
     EndReason.INTERNAL_ERROR: "internal error of the bridge",
 }
 

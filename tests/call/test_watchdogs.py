@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from avr_bridge import EndReason
-from avr_bridge.caller.transport import TranscriptOut
+from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.testing.faults import (
     Freeze,
     ModelFault,
@@ -48,6 +48,8 @@ async def test_a_model_that_never_answers(autojump_clock: Clock, step: Step) -> 
         await call.caller.be_silent(200)
     assert call.summary is not None
     assert call.summary.end_reason is EndReason.MODEL_FAILED
+    assert call.caller.received[-1].message == ErrorOut("the model does not answer")
+    assert call.caller.closed == (1011, "model_failed")
     assert call.summary.watchdogs["no_first_audio"] >= 2
     assert len(call.simulator.sessions) == 2
 
