@@ -7,7 +7,9 @@ are only the order of things, the words for them and the exit code.
 from __future__ import annotations
 
 import functools
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,6 +146,8 @@ def call(
     except (ValueError, OSError) as error:
         raise click.BadParameter(str(error), param_hint="--wav") from None
 
+    _check_writable(out)
+
     script = _Script(speech, digits, greeting_within_s if wait_greeting else None, max_s)
     show = functools.partial(_show, to_stderr=as_json)
     try:
@@ -164,6 +168,17 @@ def call(
         sys.exit(1)
 
 
+def _check_writable(out: Path) -> None:
+    """Now, and not when the call is over and its sound lost."""
+    there = out.exists()
+    try:
+        out.open("ab").close()
+        if not there:
+            out.unlink()
+    except OSError as error:
+        raise click.BadParameter(str(error), param_hint="--out") from None
+
+
 async def _place(
     url: str,
     uuid: str | None,
@@ -176,12 +191,33 @@ async def _place(
     async with open_simulated_call(
         url, uuid=uuid, query=query, transport=transport, on_event=show
     ) as ongoing:
+        cut_short = None
         with trio.move_on_after(script.max_s) as limit:
-            await _converse(ongoing, script)
-        timed_out = limit.cancelled_caught
+            cut_short = await _converse_or_be_interrupted(ongoing, script)
+        if limit.cancelled_caught:
+            cut_short = f"nothing came within {script.max_s:g} s"
         await ongoing.hang_up()
         report = ongoing.report()
-        return report, ongoing.heard(), _why_no_reply(report, timed_out, script)
+        return report, ongoing.heard(), _why_no_reply(report, cut_short)
+
+
+async def _converse_or_be_interrupted(ongoing: SimulatedCall, script: _Script) -> str | None:
+    """Converse to the end, or until Ctrl-C, which is a hangup: what was heard is not lost."""
+    cut_short = None
+    async with trio.open_nursery() as nursery:
+
+        async def wait_interrupt() -> None:
+            nonlocal cut_short
+            with trio.open_signal_receiver(signal.SIGINT) as signals:
+                await anext(signals)
+            cut_short = "it was interrupted"
+            nursery.cancel_scope.cancel()
+
+        if threading.current_thread() is threading.main_thread():  # the only one with signals
+            nursery.start_soon(wait_interrupt)
+        await _converse(ongoing, script)
+        nursery.cancel_scope.cancel()
+    return cut_short
 
 
 async def _converse(ongoing: SimulatedCall, script: _Script) -> None:
@@ -199,7 +235,7 @@ async def _converse(ongoing: SimulatedCall, script: _Script) -> None:
     await ongoing.wait_quiet(REPLY_QUIET_MS)
 
 
-def _why_no_reply(report: CallReport, timed_out: bool, script: _Script) -> str | None:
+def _why_no_reply(report: CallReport, cut_short: str | None) -> str | None:
     if report.answer_latencies_ms:
         return None
     if report.closed_by == "bridge":
@@ -208,9 +244,7 @@ def _why_no_reply(report: CallReport, timed_out: bool, script: _Script) -> str |
         return f"the other side ended the call{code}{reason}"
     if report.errors:
         return f"the other side reported: {report.errors[-1]}"
-    if timed_out:
-        return f"nothing came within {script.max_s:g} s"
-    return "nothing came after the caller had spoken"
+    return cut_short or "nothing came after the caller had spoken"
 
 
 def _show(event: CallEvent, *, to_stderr: bool) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import signal
+import subprocess
+import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -125,6 +128,64 @@ async def test_bridge_that_closes_is_exit_1(tmp_path: Path, wav: str) -> None:
     assert "the other side ended the call with 1011 (no model)" in result.stderr
 
 
+@pytest.mark.parametrize("target", ["/a b", "/é?x=ü y", "/a?b"])
+async def test_an_odd_address_is_encoded(tmp_path: Path, wav: str, target: str) -> None:
+    """As Node does it for avr-core; what is encoded already stays as it is."""
+    encoded = {"/a b": "/a%20b", "/é?x=ü y": "/%C3%A9?x=%C3%BC%20y", "/a?b": "/a?b"}[target]
+    with trio.fail_after(LIMIT_S):
+        async with websocket_sts(echo) as (url, seen):
+            result = await run(url + target, "--wav", wav, "--no-wait-greeting", tmp_path=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert seen.path == encoded
+
+
+async def test_an_out_that_cannot_be_written_is_told_before_the_call(tmp_path: Path) -> None:
+    """Exit 2, and nobody is called. `test_unreachable_is_exit_1` shows that the check leaves no
+    file."""
+    async with websocket_sts(echo) as (url, seen):
+        result = await run(url, tmp_path=tmp_path / "nowhere")
+        assert seen.messages == []
+    assert result.exit_code == 2
+    assert "--out" in result.stderr
+    assert "No such file or directory" in result.stderr
+
+
+async def test_ctrl_c_keeps_what_was_heard(tmp_path: Path) -> None:
+    """SIGINT is a hangup: the bridge sees a close, the file and the report are written."""
+    greeting = read_wav(clip("greeting"))[:16_000]
+    out = tmp_path / "heard.wav"
+
+    async def greet(ws: WebSocketConnection, seen: WebSocketSts) -> None:
+        text = base64.b64encode(greeting).decode()
+        await ws.send_message(json.dumps({"type": "audio", "audio": text}))
+        while True:
+            await ws.get_message()
+
+    with trio.fail_after(LIMIT_S):
+        async with websocket_sts(greet) as (url, seen):
+            process = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "avr_bridge", "call", url, "--out", str(out)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            assert process.stdout is not None
+            assert process.stderr is not None
+            async with process.stdout, process.stderr:
+                shown = b""
+                while b"bridge fell silent" not in shown:
+                    shown += await process.stdout.receive_some()
+                process.send_signal(signal.SIGINT)
+                async for piece in process.stdout:
+                    shown += piece
+                told = b"".join([piece async for piece in process.stderr])
+            assert await process.wait() == 1
+            await seen.ended.wait()
+    assert likeness(greeting, read_wav(out)).correlation > 0.9
+    assert b"caller hangs up" in shown
+    assert b"line closed 1000" in shown
+    assert told == b"No reply was heard: it was interrupted.\n"
+
+
 async def test_unreachable_is_exit_1(tmp_path: Path) -> None:
     """Nobody listens: exit 1 and a sentence, no traceback."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
@@ -147,6 +208,8 @@ async def test_unreachable_is_exit_1(tmp_path: Path) -> None:
         (["ws://h", "--wav", __file__], "not a WAV file"),
         (["ws://h", "--wav", "/nowhere.wav"], "does not exist"),
         (["ws://h", "--max-s", "0"], "--max-s"),
+        (["ws://a..b"], "'a..b' cannot be a host's name"),
+        (["ws://h ö"], "cannot be a host's name"),
         (["ws://h", "--transport", "sip"], "--transport"),
         ([], "Missing argument"),
     ],

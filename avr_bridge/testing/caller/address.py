@@ -6,6 +6,7 @@ is none of its business.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -27,6 +28,9 @@ type Transport = Literal["auto", "ws", "http"]
 
 LEGACY_PATH = "/speech-to-speech-stream"
 """avr-core chooses the legacy transport by this path."""
+
+_AS_THEY_ARE = "%/:@!$&'()*+,;=~[]|"
+"""In a path; all else that is no letter or digit is encoded, as Node does for avr-core."""
 
 
 @attrs.frozen
@@ -66,15 +70,26 @@ def read_address(
         raise ValueError(f"{url!r}: {error}") from None
     by_scheme: Literal["ws", "http"] = "http" if parts.scheme == "http" else "ws"
     chosen = by_scheme if transport == "auto" else transport
-    path = parts.path or "/"
+    path = quote(parts.path, safe=_AS_THEY_ARE) or "/"
     if chosen == "http":
         if path == "/":
             path = LEGACY_PATH
         elif not path.endswith(LEGACY_PATH):
             raise ValueError(f"the path of {url!r} must end with {LEGACY_PATH} for HTTP")
     ours = urlencode(query, quote_via=quote, safe="") if query else ""
-    joined = "&".join(part for part in (parts.query, ours) if part)
-    return Address(parts.hostname, port, f"{path}?{joined}" if joined else path, chosen)
+    theirs = quote(parts.query, safe=_AS_THEY_ARE + "?")
+    joined = "&".join(part for part in (theirs, ours) if part)
+    return Address(_host(url, parts.hostname), port, f"{path}?{joined}" if joined else path, chosen)
+
+
+def _host(url: str, name: str) -> str:
+    try:
+        host = name.encode("idna").decode("ascii")
+    except UnicodeError:
+        host = ""
+    if not host or re.search(r"[^!-~]", host):
+        raise ValueError(f"{url!r}: {name!r} cannot be a host's name")
+    return host
 
 
 async def connect_line(address: Address, uuid: str, connect_s: float) -> CallerLine:
