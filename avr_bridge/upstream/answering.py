@@ -295,9 +295,9 @@ class Answering:
             Note("an answer failed", {"code": error.code}, severe=True),
             Tell(f"an answer failed: {words}"),
         ]
+        self._turn_unanswered = True  # in the next session, if this one is given up
         if self._failed_again():
-            return [*actions, Abandon("the model's answers fail")]
-        self._turn_unanswered = True
+            actions.append(Abandon("the model's answers fail"))
         return actions
 
     def _run_tools(self, response: ResponseInfo) -> list[Action]:

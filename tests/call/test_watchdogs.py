@@ -20,6 +20,7 @@ from avr_bridge.testing.faults import (
 from avr_bridge.testing.likeness import likeness
 from avr_bridge.testing.realtime import (
     CallTool,
+    Fail,
     Hang,
     Say,
     Script,
@@ -101,3 +102,30 @@ async def test_a_network_that_swallows_everything(
     assert likeness(question, call.caller.audio()).correlation > 0.99
     second_s = call.simulator.dialled_at_s[1]
     assert 5 < second_s <= 5 + 15 + 0.5
+
+
+async def test_answers_that_fail_without_end(autojump_clock: Clock) -> None:
+    """The answer that a given-up session owes is asked for in the next one; when that fails as
+    well the call ends, and nobody holds on in silence."""
+    script = Script([[Fail("server_error", "sorry")]] * 99)
+    async with place_call(SimulatedRealtime(script)) as call:
+        call.caller.start()
+        await call.caller.be_silent(60)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.MODEL_FAILED
+    assert call.summary.duration_s < 16
+    first, second = call.simulator.sessions
+    assert len(first.received_of("response.create")) == len(second.turns) == 3
+
+
+async def test_answers_that_fail_in_one_session(autojump_clock: Clock, question: bytes) -> None:
+    """The next one gives the answer that was owed, without a word of the caller."""
+    fails: list[Step] = [Fail("server_error", "sorry")]
+    script = Script([fails, fails, fails, [Say(question, 8000, "hello")]], then=Silence())
+    async with place_call(SimulatedRealtime(script)) as call:
+        call.caller.start()
+        await call.caller.be_silent(12)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_HUNG_UP
+    assert call.summary.reconnects == 1
+    assert likeness(question, call.caller.audio()).correlation > 0.99
