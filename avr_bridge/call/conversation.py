@@ -229,12 +229,12 @@ class _Sessions:
     def _change(self) -> None:
         assert self._standby is not None
         link, setup, agreed = self._standby.take()
+        lifetime = self._standby.lifetime
         self._standby = None
         self._leave_session()
         self._enter(link)
-        now_s = trio.current_time()
-        self._talk.do(self._machine.go_on_in(setup, agreed, now_s))
-        self._lifetime = lifetime_of(self._machine.expires_at_s, now_s)
+        self._talk.do(self._machine.go_on_in(setup, agreed, trio.current_time()))
+        self._lifetime = lifetime
         self._stats.renewals += 1
         self._log.info("session renewed")
 

@@ -65,6 +65,7 @@ class Standby:
 
     Attributes:
         agreed: What is in force there; None until it is ready, and again if it was lost.
+        lifetime: When that session in its turn is to be left; None if it does not say.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Standby:
         self._link: Link | None = None
         self._setup = new_setup()
         self.agreed: Agreed | None = None
+        self.lifetime: Lifetime | None = None
 
     async def run(self) -> None:
         """Have a session ready until it is taken or not needed."""
@@ -123,6 +125,7 @@ class Standby:
                     self.agreed = self._setup.updated(event)
                     if self.agreed is None:
                         raise UpstreamClosed(1011, "no common audio format")
+                    self.lifetime = lifetime_of(self._setup.expires_at_s, trio.current_time())
                     self._on_ready()
                 case ErrorEvent(error=error) if self._setup.is_refused_by(error):
                     raise UpstreamClosed(1011, error.message or error.code or "refused")
