@@ -123,6 +123,7 @@ class Answering:
         self._caller_speaks = False
         self._turn_item: str | None = None
         self._turn_kept = False
+        self._turn_counted = False
         self._answer_due = False
         self._asked_after_tool = False
 

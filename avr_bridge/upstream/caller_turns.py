@@ -101,6 +101,9 @@ class CallerTurns(Closing):
         self._caller_falls_silent()
         if self._turn_unanswered and self.gate.state is Gate.FREE:
             self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
+        if self._turn_counted:
+            self._turn_counted = False  # the same turn, heard anew by another session
+            return []
         return [TurnEnded()]
 
     def _speech_without_end(self, now_s: float) -> list[Action]:
@@ -139,4 +142,5 @@ class CallerTurns(Closing):
         if self._turn_kept is on:
             return []
         self._turn_kept = on
+        self._turn_counted = self._turn_counted and on
         return [KeepTurn(on)]

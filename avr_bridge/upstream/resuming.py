@@ -53,6 +53,7 @@ class Resuming(Answering):
         gone = (Timer.CREATED, Timer.ASK_AGAIN, Timer.STUCK, Timer.FIRST_AUDIO, Timer.IDLE)
         for timer in gone:
             self._timers.clear(timer)
+        self._turn_counted = self._turn_kept and not self._caller_speaks
         self._caller_falls_silent()
         return actions + self._said()
 
