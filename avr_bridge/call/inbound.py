@@ -49,6 +49,11 @@ AUDIO_PER_S = 2.0
 """Seconds of sound at once, and in each second. The two longest messages pass."""
 
 
+MOST_FAULTS_TOLD = 500
+"""Of a call. Answers to a flood must not fill the queue of a caller that reads none of them: what
+ends it then is that it floods."""
+
+
 async def pump_inbound(
     transport: CallerTransport,
     starts: trio.MemorySendChannel[CallStarted],
@@ -115,7 +120,8 @@ class _InboundPump:
                 line.keypad.press(digit)
             case CallerFault(message=message):
                 stats.faults += 1
-                line.orders.give(ErrorOut(message))
+                if stats.faults <= MOST_FAULTS_TOLD:
+                    line.orders.give(ErrorOut(message))
             case CallerLeft(how=how):
                 line.ending.end(REASON_OF_LEAVING[how])
 

@@ -71,7 +71,6 @@ class RealtimeConnection:
         self.dropped_audio_bytes = 0
         self._lost: UpstreamClosed | None = None
         self._receiving = trio.CancelScope()
-        self._heard_s = 0.0
 
     def send_nowait(self, command: Command) -> None:
         """Queue a command.
@@ -109,7 +108,6 @@ class RealtimeConnection:
                 if self._lost is not None:
                     raise self._lost
                 self._events.extend(self._translator.read(await self._socket.get_message()))
-                self._heard_s = trio.current_time()
         return self._events.popleft()
 
     def lose(self, why: str) -> None:
@@ -127,7 +125,7 @@ class RealtimeConnection:
                 pinged_s = trio.current_time()
                 with trio.move_on_after(PONG_LIMIT_S) as limit:
                     await self._socket.ping()
-                if not limit.cancelled_caught or self._heard_s > pinged_s:
+                if not limit.cancelled_caught:
                     continue
                 if trio.current_time() - pinged_s > PONG_LIMIT_S + MOST_LAG_S:
                     continue  # it is we who are late, and the pong may lie there unread

@@ -101,12 +101,17 @@ class Bridge:
 
 @asynccontextmanager
 async def open_bridge(
-    *, ends: bool = False, exit_code: int = 0, **settings: str
+    *,
+    ends: bool = False,
+    exit_code: int = 0,
+    model: SimulatedRealtime | None = None,
+    **settings: str,
 ) -> AsyncGenerator[Bridge]:
     """Run a bridge with these settings. At the end it must still be alive, and then end with 0;
-    or, with `ends`, have been told to end by the test, and do so with `exit_code`."""
+    or, with `ends`, have been told to end by the test, and do so with `exit_code`. `model` is one
+    that speaks on and on unless given."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    model = SimulatedRealtime(SpeaksOn())
+    model = model or SimulatedRealtime(SpeaksOn())
     log: list[dict[str, Any]] = []
     async with trio.open_nursery() as nursery:
         endpoint = await nursery.start(model.serve)

@@ -6,14 +6,16 @@ answer the next one, log no bug, and close the connection.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -23,9 +25,6 @@ from hypothesis import strategies as st
 
 from avr_bridge.testing.faults.callers import UPGRADE_REQUEST, frame
 from tests.faults.conftest import CHECKOUT
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.bin"))
 LIMIT_S = 20
@@ -42,10 +41,17 @@ class Server:
     host: str
     port: int
     log_path: Path
+    senders: Iterator[int] = attrs.field(factory=lambda: itertools.count(256))
 
     def send(self, raw: bytes, until: bytes | None = None) -> bytes:
-        """All that the bridge says to these bytes and a FIN; or without one, up to a word."""
-        with socket.create_connection((self.host, self.port), timeout=LIMIT_S) as sock:
+        """All that the bridge says to these bytes and a FIN; or without one, up to a word.
+
+        Each time from another address: one alone may not ask for so many pages.
+        """
+        number = next(self.senders)
+        source = (f"127.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", 0)
+        to = (self.host, self.port)
+        with socket.create_connection(to, timeout=LIMIT_S, source_address=source) as sock:
             got = b""
             try:
                 sock.sendall(raw)

@@ -255,14 +255,14 @@ def test_an_answer_that_does_not_come(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_every_answer_fails(rows: Rows, transport: str) -> None:
-    """Twice in each of two sessions; then the words and the end."""
+    """Three times in each of two sessions; then the words and the end."""
     row = rows["every answer fails", transport]
     seen = assert_falls_back(row, transport, "model_failed")
     assert row.recovered_ms is not None
     fell_back_s = row.recovered_ms / 1000
     told(("every answer fails", transport), row, f"the fallback after {fell_back_s:.1f} s, {seen}")
     assert len(row.sessions) == 2
-    assert [session.sent_types.count("response.created") for session in row.sessions] == [2, 2]
+    assert [session.sent_types.count("response.created") for session in row.sessions] == [3, 3]
     if transport == "ws":
-        assert row.report.errors == ("an answer failed: sorry",) * 4
-    assert fell_back_s < 10 + SLACK_S
+        assert row.report.errors == ("an answer failed: sorry",) * 6
+    assert fell_back_s < 14 + SLACK_S

@@ -133,7 +133,8 @@ async def test_ws_is_told_to_fall_silent_when_the_caller_speaks(tmp_path: Path) 
 async def test_ws_presses_keys(tmp_path: Path) -> None:
     """`dtmf_digit` messages reach the model as one text turn, whose answer is heard."""
     voice = read_wav(clip("greeting"))
-    model = SimulatedRealtime(Script([[], [Say(voice, 8000, "one, two, three")]]))
+    # Asked to greet, twice, the model has nothing to say.
+    model = SimulatedRealtime(Script([[], [], [Say(voice, 8000, "one, two, three")]]))
     async with open_bridge(PLAIN, model) as bridge:
         url = f"ws://127.0.0.1:{bridge.port}"
         call = options(tmp_path, url, deflate=True, **SILENT, seconds=5, digits="123#")
@@ -141,6 +142,7 @@ async def test_ws_presses_keys(tmp_path: Path) -> None:
         assert await bridge.stop() == 0
     (session,) = model.sessions
     assert [turn.texts for turn in session.turns] == [
+        (),
         (),
         ("[The caller pressed 1 2 3 on the keypad]",),
     ]
