@@ -9,9 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from avr_bridge.audio.sounds import read_clip
-from avr_bridge.audio.wav import read_wav
-from avr_bridge.call.farewell import say_farewell
+from avr_bridge.call.farewell import clip_of, say_farewell
 from avr_bridge.call.toolwork import ControlJob
 from avr_bridge.settings import transfer_target
 from avr_bridge.upstream.control import Control
@@ -27,7 +25,7 @@ __all__ = ["fall_back"]
 def fall_back(config: TalkConfig, line: CallLine, reason: EndReason, detail: str, log: Any) -> None:
     """Say the words and end the call with `reason`; where it is to be transferred, do that
     between the two. Never waits."""
-    clip = _clip(config.fallback_file, log)
+    clip = clip_of(config.fallback_file, "fallback")
     target = transfer_target(config.fallback_action)
     if not clip and target is None:
         line.ending.end(reason, detail)
@@ -37,18 +35,6 @@ def fall_back(config: TalkConfig, line: CallLine, reason: EndReason, detail: str
     if target is not None:
         then = partial(_transfer, line, Control("transfer", *target, by_bridge=True), log)
     say_farewell(line, clip, reason, detail, then=then)
-
-
-def _clip(path: str | None, log: Any) -> bytes:
-    if path == "off":
-        return b""
-    if path is None:
-        return read_clip("fallback")
-    try:
-        return read_wav(path)
-    except (OSError, ValueError) as error:
-        log.warning("fallback file failed", error=str(error))
-        return read_clip("fallback")
 
 
 def _transfer(line: CallLine, control: Control, log: Any) -> None:

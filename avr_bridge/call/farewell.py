@@ -8,7 +8,7 @@ ends when the caller has heard them. Which words, and when, is decided elsewhere
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from avr_bridge.call.ending import EndReason
     from avr_bridge.call.line import CallLine
 
-__all__ = ["FAREWELL_SLACK_S", "clip_s", "farewell_clip", "say_farewell"]
+__all__ = ["FAREWELL_SLACK_S", "clip_of", "clip_s", "say_farewell"]
 
 FAREWELL_SLACK_S = 0.5
 """From the moment at which the words should have been heard until the call ends all the same: what
@@ -39,10 +39,11 @@ def clip_s(pcm: bytes) -> float:
     return PCM16_8K.ms(len(pcm)) / 1000
 
 
-def farewell_clip(path: str | None) -> bytes:
-    """The words for calls that outlive their process: PCM16 LE mono, 8 kHz; empty for none.
+def clip_of(path: str | None, shipped: Literal["farewell", "fallback"]) -> bytes:
+    """Words of the bridge's own: PCM16 LE mono, 8 kHz; empty for none.
 
     Args:
+        shipped: The clip that ships for this occasion.
         path: A WAV file, ``"off"`` for none, or None for the clip that ships. A file that cannot
             be read is logged, and the clip that ships is played in its place.
     """
@@ -52,8 +53,8 @@ def farewell_clip(path: str | None) -> bytes:
         try:
             return read_wav(path)
         except (OSError, ValueError) as error:
-            get_logger().warning("farewell file failed", error=str(error))
-    return read_clip("farewell")
+            get_logger().warning(f"{shipped} file failed", error=str(error))
+    return read_clip(shipped)
 
 
 def say_farewell(

@@ -32,6 +32,10 @@ AT_THE_LATEST_S = 2.0
 RETRY_S = 5.0
 """Between two attempts to open the next session; the present one serves meanwhile."""
 
+LEAST_LIFE_S = 5.0
+"""A session that claims to end sooner than this comes from a clock that is not ours: taken at its
+word, every session would be replaced as soon as it is there."""
+
 LONGEST_LIFE_S = 24 * 3600.0
 """A session that claims to last longer, or to be over already, is one whose clock is not ours:
 its end is then met when it comes."""
@@ -50,7 +54,7 @@ def lifetime_of(expires_at_s: float | None, now_s: float) -> Lifetime | None:
     if expires_at_s is None:
         return None
     left_s = expires_at_s - time.time()
-    if not 0 < left_s < LONGEST_LIFE_S:
+    if not LEAST_LIFE_S <= left_s <= LONGEST_LIFE_S:
         return None
     ahead_s = min(AHEAD_S, left_s / 4)
     return Lifetime(now_s + left_s - ahead_s, now_s + left_s - min(AT_THE_LATEST_S, ahead_s / 2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 from hypercorn.config import Config as HypercornConfig
 
-from avr_bridge.call.farewell import farewell_clip
+from avr_bridge.call.farewell import clip_of
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.server.admission import Admission
@@ -71,7 +71,8 @@ async def serve(
     """
     admission = Admission(config.server)
     running = RunningCalls()
-    farewell_pcm = farewell_clip(config.server.farewell_file)
+    farewell_pcm = clip_of(config.server.farewell_file, "farewell")
+    clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
     app = create_app(
         config, admission=admission, running=running, dial=dial, on_call_ended=on_call_ended
     )

@@ -102,13 +102,21 @@ async def _open_stream(
                 plain = await trio.open_tcp_stream(host, port)
             return await _secured(plain, host) if secure else plain
         except (OSError, trio.BrokenResourceError) as error:
-            cause = error.__cause__ or error
+            cause = _cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
                 words = f"TLS: the server's certificate is not accepted: {cause.verify_message}"
                 raise UpstreamRejected(words) from error
             what = "no connection: TLS" if isinstance(cause, ssl.SSLError) else "no connection"
             raise UpstreamUnavailable(f"{what}: {cause}") from error
     raise UpstreamUnavailable(_TOO_SLOW + (f" through the proxy {proxy}" if proxy else ""))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What lies behind it; of several addresses that were tried, what the first one met."""
+    cause = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
 
 
 async def _secured(plain: trio.SocketStream, host: str) -> trio.SSLStream[trio.SocketStream]:

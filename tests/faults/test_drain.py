@@ -16,7 +16,7 @@ import trio
 from avr_bridge import BridgeConfig, EndReason, ModelConfig, Secret, ServerConfig, serve
 from avr_bridge.audio.sounds import read_clip
 from avr_bridge.audio.wav import write_wav
-from avr_bridge.call.farewell import FAREWELL_SLACK_S, clip_s, farewell_clip
+from avr_bridge.call.farewell import FAREWELL_SLACK_S, clip_of, clip_s
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission
 from avr_bridge.server.drain import PAUSE_WINDOW_S, drain
@@ -129,7 +129,7 @@ async def test_no_time_for_the_words(autojump_clock: Clock, drain_s: float) -> N
 
 async def test_without_a_farewell(autojump_clock: Clock) -> None:
     """`off`: the call ends at the end of a sentence, here in a pause."""
-    drained = await drain_one(60, farewell_clip("off"), talking=False)
+    drained = await drain_one(60, clip_of("off", "farewell"), talking=False)
     assert drained.call.caller.audio() == b""
     assert drained.call.caller.closed == (1001, "bridge_stopped")
     assert drained.took_s == pytest.approx(60 - FAREWELL_SLACK_S - PAUSE_WINDOW_S, abs=0.1)
@@ -168,9 +168,9 @@ def test_the_farewell_is_a_file_of_ones_own(tmp_path: Path) -> None:
     """Or the clip that ships, where it cannot be read."""
     own = tmp_path / "bye.wav"
     write_wav(own, WORDS[:16_000])
-    assert farewell_clip(str(own)) == WORDS[:16_000]
-    assert farewell_clip(str(tmp_path / "missing.wav")) == WORDS
-    assert farewell_clip(None) == WORDS
+    assert clip_of(str(own), "farewell") == WORDS[:16_000]
+    assert clip_of(str(tmp_path / "missing.wav"), "farewell") == WORDS
+    assert clip_of(None, "farewell") == WORDS
 
 
 # Processes and sockets.
