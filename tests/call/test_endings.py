@@ -9,17 +9,20 @@ import trio
 
 from avr_bridge import CallFailed, EndReason, run_call
 from avr_bridge.call.conversation import MOST_LOSSES
+from avr_bridge.call.inbound import MOST_FAULTS_TOLD
 from avr_bridge.call.orders import ORDERS_WAITING
 from avr_bridge.caller.transport import CallerEvent, CallerFault, ErrorOut
+from avr_bridge.testing import read_wav
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import (
     Close,
     Drop,
+    Emit,
     Say,
     Script,
+    Silence,
     SimulatedRealtime,
     SimulatorOptions,
-    SpeakFile,
 )
 from avr_bridge.testing.wav import clip
 from tests.call.conftest import KEY, config, place_call
@@ -196,15 +199,32 @@ async def test_cancelled_from_outside(
 
 async def test_a_caller_that_does_not_read(autojump_clock: Clock) -> None:
     """What waits for a stalled caller is bounded; then the call ends with its own reason."""
-    async with place_call(SimulatedRealtime(SpeakFile(clip("question")))) as call:
+    error = Emit({"type": "error", "error": {"type": "x", "code": "y", "message": "words"}})
+    say = Say(read_wav(clip("question")), 8000, "question")
+    async with place_call(
+        SimulatedRealtime(Script([[say, *[error] * (ORDERS_WAITING + 10)]]))
+    ) as call:
         call.caller.stop_reading()
+        call.caller.start()
+        await trio.sleep(4 + LIMIT_S)
+        assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_STALLED
+
+
+async def test_a_flood_of_faults_is_told_only_so_much(autojump_clock: Clock) -> None:
+    """What answers it must not fill the queue of a caller who reads nothing of it: the call goes
+    on until something else is too much."""
+    async with place_call(SimulatedRealtime(Silence())) as call:
         call.caller.start()
         await trio.sleep(1)
         for _ in range(ORDERS_WAITING + 10):
             call.caller.send(CallerFault("flood"))
-        await trio.sleep(LIMIT_S)
-        assert call.summary is not None
-    assert call.summary.end_reason is EndReason.CALLER_STALLED
+        await trio.sleep(1)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_HUNG_UP
+    assert call.summary.faults == ORDERS_WAITING + 10
+    told = [e for e in call.caller.received if isinstance(e.message, ErrorOut)]
+    assert len(told) == MOST_FAULTS_TOLD
 
 
 async def test_the_end_of_an_answer_is_not_cut_by_its_silence(autojump_clock: Clock) -> None:
