@@ -110,6 +110,8 @@ class Closing(Resuming):
         return [Act(control)] if control else []
 
     def _nobody_speaks(self, now_s: float) -> list[Action]:
+        if self.phase is not Phase.READY:
+            return []  # counted anew when there is somebody to ask
         if self._idle_asked:
             return self._end_by_bridge(wording.NOBODY_THERE, now_s, final=False)
         self._idle_asked = True

@@ -288,7 +288,9 @@ class Conversation(CallerTurns):
         if not self._protected and not self._setup.interruptible:
             actions += self._send(self._interruptible_session())  # the welcome was heard meanwhile
         if not self._greeting_due:
-            return self._replayed() + actions + self._take_up(now_s) + self._early_keys(now_s)
+            actions = self._replayed() + actions + self._take_up(now_s) + self._early_keys(now_s)
+            counts = self._timers.is_set(Timer.IDLE)
+            return actions if counts else actions + self._all_quiet(now_s)
         self._greeting_due = False
         return actions + self._greet(now_s) + self._early_keys(now_s)
 

@@ -36,7 +36,8 @@ class Resuming(Answering):
     def _lose_session(self) -> list[Action]:
         """The server is gone: what it had begun will not come, what it sent is still heard."""
         actions = self._finish_item(self._open_item)
-        running = self.gate.state is Gate.ACTIVE and self._dead_response is None
+        dead = self._dead_response is not None and self._dead_response == self.gate.active_id
+        running = self.gate.state is Gate.ACTIVE and not dead
         asked = self.gate.state is Gate.REQUESTED or self.gate.kept
         self._answer_torn = running and bool(self._sounded)
         self._answer_due = self._answer_due or running or asked or self._turn_unanswered
@@ -50,7 +51,7 @@ class Resuming(Answering):
         self._response_items.clear()
         self._sounded.clear()
         self._answer_bytes = self._failures = 0
-        gone = (Timer.CREATED, Timer.ASK_AGAIN, Timer.STUCK, Timer.FIRST_AUDIO, Timer.IDLE)
+        gone = (Timer.CREATED, Timer.ASK_AGAIN, Timer.STUCK, Timer.FIRST_AUDIO)
         for timer in gone:
             self._timers.clear(timer)
         self._turn_counted = self._turn_kept and not self._caller_speaks
