@@ -47,7 +47,7 @@ docs: $(READY) ## Write docs/settings.md anew from the code
 lock: $(READY) ## Write the lock files anew after a change in pyproject.toml (UPGRADE=1: newest)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --group build -o requirements-build.txt
-	$(COMPILE) pyproject.toml --group dev -c requirements.txt -c requirements-build.txt \
+	$(COMPILE) pyproject.toml --extra soak --group dev -c requirements.txt -c requirements-build.txt \
 		-o requirements-dev.txt
 
 clean: ## Remove .venv, caches and what was built
