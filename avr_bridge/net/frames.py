@@ -21,6 +21,7 @@ _FIRST_CONTROL = 0x08
 _MASKED = 0x80
 _SHORT, _TWO_BYTES, _EIGHT_BYTES = 125, 126, 127
 _MASK_BYTES = 4
+_ALL_THAT_COMES = 1 << 64
 
 
 class FrameSplitter:
@@ -34,7 +35,6 @@ class FrameSplitter:
         self._waiting = b""
         self._foreign_left = 0
         self._in_message = False
-        self._gave_up = False
 
     @property
     def has_part(self) -> bool:
@@ -48,8 +48,6 @@ class FrameSplitter:
             In order: `str`, one whole text message; `bytes`, something that the general parser
             has to read, cut anywhere.
         """
-        if self._gave_up:
-            return [data]
         if self._waiting:
             data = self._waiting + data
             self._waiting = b""
@@ -64,11 +62,8 @@ class FrameSplitter:
                 end = self._read_text(data, at, found)
             else:
                 end = self._skip_foreign(data, at)
-            if end == at and not self._foreign_left and not self._gave_up:
+            if end == at and not self._foreign_left:
                 self._waiting = data[at:]
-                break
-            if self._gave_up:
-                found.append(data[at:])
                 break
             at = end
         return found
@@ -107,7 +102,7 @@ class FrameSplitter:
             return at
         first, length = data[at], data[at + 1]
         if first & _RESERVED or not length & _MASKED:
-            self._gave_up = True  # no frame that we may be sent: let the other parser say so
+            self._foreign_left = _ALL_THAT_COMES  # no frame that may be sent: let the other say so
             return at
         length &= 0x7F
         start = at + 2

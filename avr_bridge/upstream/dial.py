@@ -19,6 +19,7 @@ import trio_websocket
 import wsproto.utilities
 
 from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, UpstreamUnavailable
+from avr_bridge.net.quick import QuickStream
 from avr_bridge.upstream.proxy import open_tunnel
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def dial_realtime(
 
 async def _open_stream(
     url: str, deadline_s: float, proxy: ProxyAddress | None = None
-) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+) -> QuickStream | trio.SSLStream[QuickStream]:
     parts = urlsplit(url)
     host = parts.hostname or ""
     secure = parts.scheme == "wss"
@@ -100,7 +101,8 @@ async def _open_stream(
                 plain = await open_tunnel(proxy, host, port)
             else:
                 plain = await trio.open_tcp_stream(host, port)
-            return await _secured(plain, host) if secure else plain
+            quick = QuickStream(plain)
+            return await _secured(quick, host) if secure else quick
         except (OSError, trio.BrokenResourceError) as error:
             cause = _cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -119,7 +121,7 @@ def _cause(error: BaseException) -> BaseException:
     return cause
 
 
-async def _secured(plain: trio.SocketStream, host: str) -> trio.SSLStream[trio.SocketStream]:
+async def _secured(plain: QuickStream, host: str) -> trio.SSLStream[QuickStream]:
     stream = trio.SSLStream(plain, _tls_context(), server_hostname=host, https_compatible=True)
     try:
         await stream.do_handshake()
@@ -164,7 +166,7 @@ async def _end_waiting(stream: _Watched, waiting: trio.CancelScope) -> None:
 class _Watched(trio.abc.Stream):
     """A stream that tells when nothing more comes."""
 
-    def __init__(self, stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: QuickStream | trio.SSLStream[QuickStream]) -> None:
         self._stream = stream
         self.ended = trio.Event()
 

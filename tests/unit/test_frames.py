@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from typing import Any
 
 import pytest
 import wsproto.events as events
@@ -23,7 +24,7 @@ TEXTS = st.one_of(
 def client_frames(message: str | bytes, *, pieces: int = 1) -> bytes:
     """A client's message as wsproto sends it, in `pieces` fragments."""
     client = Connection(ConnectionType.CLIENT)
-    kind = events.TextMessage if isinstance(message, str) else events.BytesMessage
+    kind: Any = events.TextMessage if isinstance(message, str) else events.BytesMessage
     step = max(len(message) // pieces, 1)
     parts = [message[at : at + step] for at in range(0, len(message), step)] or [message]
     return b"".join(

@@ -1,0 +1,140 @@
+"""When callers' sockets are read: at once while there is time, together at ticks while not.
+
+What a frame costs is mostly its wake-up: four system calls and a task switch. A busy program
+therefore lets its readers sleep to a tick that all of them share, and each then finds what has come
+meanwhile: one read, one message to the model, no call of epoll. The price is delay, up to one
+period; so the period follows the load. Knows no sockets and no calls.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LONGEST_PERIOD_MS", "Rhythm", "run_rhythm", "the_rhythm"]
+
+LONGEST_PERIOD_MS = 60
+"""Three frames. What it adds to an answer's delay is still a tenth of what a listener notices."""
+
+MEASURE_EVERY_S = 0.25
+"""An overload is felt within a second, and a step of the bridge itself is no overload."""
+
+_WEIGHT = 0.5
+"""Of the newest measure of the load, in a running mean: half a second of memory."""
+
+PERIODS_MS = (0, 20, 40, 60)
+"""One frame of every call to a tick, then two, then three."""
+
+SLOWER_ABOVE = (0.40, 0.60, 0.85)
+"""Load from which the next longer period is taken, for each but the longest."""
+
+FASTER_BELOW = (0.18, 0.38, 0.60)
+"""Load below which the next shorter one is taken, for each but the shortest. Well under the bound
+above, because a longer period itself lowers the load by a third to a half."""
+
+
+class Rhythm:
+    """One Trio program's. Without `run`, everything is read at once.
+
+    Args:
+        fixed_ms: A period that is kept whatever the load; None: it follows the load.
+        busy_s: Processor time that this program has used so far.
+        clock_s: Real time, whatever clock Trio runs on.
+    """
+
+    def __init__(
+        self,
+        fixed_ms: int | None = None,
+        *,
+        busy_s: Callable[[], float] = time.thread_time,
+        clock_s: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._fixed_ms = fixed_ms
+        self._busy_s = busy_s
+        self._clock_s = clock_s
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._step = 0
+        self._period_s = 0.0
+        self._load = 0.0
+
+    @property
+    def period_s(self) -> float:
+        """From tick to tick; 0: read at once."""
+        return self._period_s
+
+    @property
+    def load(self) -> float:
+        """Share of a core that this program has used of late."""
+        return self._load
+
+    async def wait_tick(self) -> None:
+        """Wait for the next tick, or for the end of the ticks."""
+        await self._waiting.park()
+
+    async def run(self) -> None:
+        """Measure, and give the ticks. Runs until cancelled."""
+        try:
+            if self._fixed_ms is not None:
+                self._period_s = self._fixed_ms / 1000
+            await self._beat()
+        finally:
+            self._period_s = 0.0
+            self._waiting.unpark_all()
+
+    async def _beat(self) -> None:
+        measured_s, busy_s = self._clock_s(), self._busy_s()
+        measure_due_s = due_s = trio.current_time()
+        while True:
+            if self._period_s:
+                # Absolute, so that ticks do not drift; a tick that was missed is not made up for.
+                due_s = max(due_s + self._period_s, trio.current_time())
+                await trio.sleep_until(due_s)
+            else:
+                await trio.sleep(MEASURE_EVERY_S)
+            self._waiting.unpark_all()
+            if trio.current_time() < measure_due_s:
+                continue
+            measure_due_s = trio.current_time() + MEASURE_EVERY_S
+            at_s, used_s = self._clock_s(), self._busy_s()
+            if at_s > measured_s:
+                self.note_load((used_s - busy_s) / (at_s - measured_s))
+            measured_s, busy_s = at_s, used_s
+
+    def note_load(self, load: float) -> None:
+        """Take one measure of the load, and choose the period by it."""
+        self._load += _WEIGHT * (load - self._load)
+        if self._fixed_ms is not None:
+            return
+        if self._step + 1 < len(PERIODS_MS) and self._load > SLOWER_ABOVE[self._step]:
+            self._step += 1
+        elif self._step and self._load < FASTER_BELOW[self._step - 1]:
+            self._step -= 1
+        self._period_s = PERIODS_MS[self._step] / 1000
+
+
+_rhythm: trio.lowlevel.RunVar[Rhythm] = trio.lowlevel.RunVar("avr_bridge.rhythm")
+
+
+def the_rhythm() -> Rhythm:
+    """This Trio program's; until somebody runs one, it is one that reads at once."""
+    try:
+        return _rhythm.get()
+    except LookupError:
+        idle = Rhythm()
+        _rhythm.set(idle)
+        return idle
+
+
+async def run_rhythm(fixed_ms: int | None = None) -> None:
+    """Have this program's sockets read in a rhythm from now on. Runs until cancelled."""
+    rhythm = Rhythm(fixed_ms)
+    token = _rhythm.set(rhythm)
+    try:
+        await rhythm.run()
+    finally:
+        _rhythm.reset(token)

@@ -1,0 +1,102 @@
+"""When sockets are read, in virtual time: the period follows the load, and nobody is forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from avr_bridge.net.rhythm import LONGEST_PERIOD_MS, PERIODS_MS, Rhythm
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+class Meter:
+    """A program whose load is what a test says, on the virtual clock."""
+
+    def __init__(self) -> None:
+        self.load = 0.0
+        self._busy_s = 0.0
+        self._at_s = trio.current_time()
+
+    def busy_s(self) -> float:
+        now_s = trio.current_time()
+        self._busy_s += (now_s - self._at_s) * self.load
+        self._at_s = now_s
+        return self._busy_s
+
+    def rhythm(self, fixed_ms: int | None = None) -> Rhythm:
+        return Rhythm(fixed_ms, busy_s=self.busy_s, clock_s=trio.current_time)
+
+
+async def test_the_period_follows_the_load(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """Rest, strain and rest again: from reading at once to the longest period and back."""
+    meter = Meter()
+    rhythm = meter.rhythm()
+    nursery.start_soon(rhythm.run)
+    await trio.sleep(5)
+    assert rhythm.period_s == 0
+    meter.load = 0.95
+    await trio.sleep(5)
+    assert rhythm.period_s * 1000 == LONGEST_PERIOD_MS
+    assert rhythm.load == pytest.approx(0.95, abs=0.01)
+    meter.load = 0.05
+    await trio.sleep(5)
+    assert rhythm.period_s == 0
+
+
+@pytest.mark.parametrize("unbatched_load", [0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3])
+async def test_the_period_settles(
+    unbatched_load: float, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    """A longer period lowers the load by itself: at no load does the period swing to and fro."""
+    saved = {0: 0.0, 20: 0.35, 40: 0.5, 60: 0.55}
+    meter = Meter()
+    rhythm = meter.rhythm()
+    nursery.start_soon(rhythm.run)
+    periods = []
+    for _ in range(200):
+        now_ms = round(rhythm.period_s * 1000)
+        meter.load = min(unbatched_load * (1 - saved[now_ms]), 1.0)
+        periods.append(now_ms)
+        await trio.sleep(0.1)
+    assert len(set(periods[50:])) == 1
+
+
+async def test_all_readers_share_a_tick(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """Whenever they begin to wait, they are woken together, on an absolute beat."""
+    rhythm = Meter().rhythm(40)
+    woken: list[float] = []
+
+    async def read(after_s: float) -> None:
+        await trio.sleep(after_s)
+        await rhythm.wait_tick()
+        woken.append(trio.current_time())
+
+    nursery.start_soon(rhythm.run)
+    start_s = trio.current_time()
+    async with trio.open_nursery() as readers:
+        for number in range(10):
+            readers.start_soon(read, 0.081 + number * 0.003)
+    assert [round(at_s - start_s, 6) for at_s in woken] == [0.12] * 10
+
+
+async def test_nobody_is_left_waiting_when_the_ticks_end(autojump_clock: MockClock) -> None:
+    """The program's rhythm is cancelled: readers are let go, and read at once from then on."""
+    rhythm = Meter().rhythm(60)
+    async with trio.open_nursery() as readers, trio.open_nursery() as beating:
+        beating.start_soon(rhythm.run)
+        await trio.sleep(0.1)
+        readers.start_soon(rhythm.wait_tick)
+        await trio.testing.wait_all_tasks_blocked()
+        beating.cancel_scope.cancel()
+    assert rhythm.period_s == 0
+
+
+def test_no_period_is_longer_than_is_promised() -> None:
+    """Sixty milliseconds of added delay, at the most."""
+    assert max(PERIODS_MS) == LONGEST_PERIOD_MS == 60
