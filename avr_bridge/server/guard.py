@@ -1,7 +1,8 @@
 """Everything that we change around Hypercorn 0.18's Trio worker, so that no caller harms another.
 
 Beneath the routes. Hypercorn still parses HTTP and speaks ASGI; here are its loop over connections,
-its reads and writes, and its WebSocket stream. It knows no calls. The reasons:
+its reads and its writes. Its WebSocket stream is `guarded_websocket.py`'s. It knows no calls. The
+reasons for both:
 
 - Hypercorn issue 225 (also 329, 354): an exception in one connection, such as that after a byte
   behind an upgrade request, ends the server. Here it ends its connection; the byte is read.
@@ -25,24 +26,18 @@ from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
-import msgspec
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol.events import Data, StreamClosed
 from hypercorn.protocol.events import Request as StreamRequest
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import ASGIWebsocketState, FrameTooLargeError, WSStream
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
-from wsproto.connection import ConnectionState as WebsocketState
-from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
-from avr_bridge.call.ending import BLAMED_ON_CALLER, CLOSE_CODES, REASON_OF_LEAVING
-from avr_bridge.caller.budget import Budget
 from avr_bridge.caller.transport import Leaving, Peer
+from avr_bridge.server.guarded_websocket import GuardedWebsocket
 from avr_bridge.server.sockets import listen, reset, reset_at
 from avr_bridge.telemetry import get_logger
 
@@ -50,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from hypercorn.config import Config
+    from hypercorn.protocol.ws_stream import WSStream
 
 __all__ = ["serve_guarded", "set_socket_options"]
 
@@ -66,11 +62,6 @@ HEAD_LIMIT_S = 5.0  # from the accept, or from the last answer, to the end of a 
 
 MOST_WITHOUT_HEAD = 256
 """Connections without a request; of more the oldest is dropped. 1,024 descriptors are usual."""
-
-MESSAGE_LIMIT_S = 10.0  # from a message's first byte to its last
-
-FRAME_BURST, FRAMES_PER_S = 4_000, 1_000.0
-"""WebSocket frames of any kind; the call's own limit on messages is half of it and comes first."""
 
 LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024
 """For a peer to leave after our close, and what it may still send: it has to read our code."""
@@ -310,7 +301,7 @@ class _Http11(H11Protocol):
         kind: type[WSStream | HTTPStream] = HTTPStream
         upgrade = dict(request.headers).get(b"upgrade", b"").lower()
         if upgrade == b"websocket" and request.method == b"GET":
-            kind = _WebsocketStream
+            kind = GuardedWebsocket
             self.connection = H11WSConnection(cast("h11.Connection", self.connection))
         around = (self.app, self.config, self.context, self.task_group, self.ssl)
         self.stream = kind(*around, self.client, self.server, self.stream_send, STREAM_ID)
@@ -324,77 +315,3 @@ class _Http11(H11Protocol):
             self.stream = None
             await self._send_error_response(400)
             await self.send(Closed())
-
-
-class _WebsocketStream(WSStream):
-    """Hypercorn's WebSocket stream, but it says why it ends: to the peer and to the call."""
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._frames = Budget(FRAME_BURST, FRAMES_PER_S, trio.current_time())
-        self._unfinished_since_s: float | None = None
-        self._decided = trio.Event()
-
-    async def handle(self, event: Any) -> None:
-        if isinstance(event, Data) and not self.closed:
-            await self._decided.wait()  # Hypercorn would fail on what comes before the accept
-        await super().handle(event)
-        if isinstance(event, StreamRequest) and self.closed:  # refused; it would stay open
-            await self.send(StreamClosed(stream_id=self.stream_id))
-
-    async def app_send(self, message: Any) -> None:
-        if message is None or self.state is not ASGIWebsocketState.CLOSED:
-            await super().app_send(message)
-        if self.closed or self.state is not ASGIWebsocketState.HANDSHAKE:
-            self._decided.set()
-
-    async def _handle_events(self) -> None:
-        now_s = trio.current_time()
-        finished = False
-        for event in self.connection.events():
-            if not self._frames.spend(1, now_s):
-                await self._refuse(Leaving.FLOODED)
-                return
-            finished = finished or not isinstance(event, Message) or event.message_finished
-            if not await self._handle_event(event):
-                return
-        if finished:
-            self._unfinished_since_s = None
-        elif self._unfinished_since_s is None:
-            self._unfinished_since_s = now_s
-        elif now_s > self._unfinished_since_s + MESSAGE_LIMIT_S:
-            await self._refuse(Leaving.TOO_SLOW)
-
-    async def _handle_event(self, event: Any) -> bool:
-        if isinstance(event, Message):
-            try:
-                self.buffer.extend(event)
-            except FrameTooLargeError:
-                return await self._refuse(Leaving.MESSAGE_TOO_BIG)
-            if event.message_finished and self.app_put is not None:
-                message = self.buffer.to_message()
-                self.buffer.clear()
-                await self.app_put(message)
-        elif isinstance(event, Ping):
-            await self._send_wsproto_event(event.response())
-        elif isinstance(event, CloseConnection):
-            if self.connection.state is WebsocketState.OPEN:  # broken, and not by a close
-                return await self._refuse(Leaving.BROKE_PROTOCOL, event.code)
-            if self.connection.state is WebsocketState.REMOTE_CLOSING:
-                await self._send_wsproto_event(event.response())
-            await self.send(StreamClosed(stream_id=self.stream_id))
-            return False
-        return True
-
-    async def _refuse(self, how: Leaving, code: int | None = None) -> bool:
-        """Tell the peer why, close, and let the call hear of it: False, nothing may follow."""
-        self.scope["state"][Peer.KEY].blame(how)
-        reason = REASON_OF_LEAVING[how]
-        if self.state is ASGIWebsocketState.CONNECTED:
-            self.state = ASGIWebsocketState.CLOSED
-            words = msgspec.json.encode({"type": "error", "message": BLAMED_ON_CALLER[reason]})
-            await self._send_wsproto_event(TextMessage(data=words.decode()))
-            close = CloseConnection(code=code or CLOSE_CODES[reason], reason=reason.value)
-            await self._send_wsproto_event(close)
-        await self.send(StreamClosed(stream_id=self.stream_id))
-        return False

@@ -22,7 +22,7 @@ import trio
 
 from avr_bridge import BridgeConfig, serve
 from avr_bridge.call import conversation, inbound
-from avr_bridge.server import guard
+from avr_bridge.server import guarded_websocket
 from avr_bridge.telemetry import configure_logging
 from avr_bridge.upstream import answering
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from avr_bridge.upstream.socket import MessageSocket
 
 SHORT_LIMITS: list[tuple[Any, str, float]] = [
-    (guard, "MESSAGE_LIMIT_S", 1.0),
+    (guarded_websocket, "MESSAGE_LIMIT_S", 1.0),
     (inbound, "INIT_LIMIT_S", 1.0),
     (answering, "FIRST_AUDIO_LIMIT_S", 1.0),
     (conversation, "SESSION_LIMIT_S", 1.5),
