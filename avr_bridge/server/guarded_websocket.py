@@ -27,19 +27,31 @@ MESSAGE_LIMIT_S = 10.0  # from a message's first byte to its last
 FRAME_BURST, FRAMES_PER_S = 4_000, 1_000.0
 """WebSocket frames of any kind; the call's own limit on messages is half of it and comes first."""
 
+BYTE_BURST, BYTES_PER_S = 3 * 1024 * 1024, 64 * 1024.0
+"""On the wire, of what follows the handshake. avr-core sends 23 kB a second, so the rate is almost
+three times real time, and more than the sound that a call may send. The burst is two minutes of
+sound, which a call may send at once, in three of the longest messages; a network that stalled for
+10 s needs 0.2 MB of it. More than this a caller cannot leave in memory, however fast it is."""
+
 
 class GuardedWebsocket(WSStream):
     """Hypercorn's WebSocket stream, but it says why it ends: to the peer and to the call."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._frames = Budget(FRAME_BURST, FRAMES_PER_S, trio.current_time())
+        now_s = trio.current_time()
+        self._frames = Budget(FRAME_BURST, FRAMES_PER_S, now_s)
+        self._bytes = Budget(BYTE_BURST, BYTES_PER_S, now_s)
         self._unfinished_since_s: float | None = None
         self._decided = trio.Event()
 
     async def handle(self, event: Any) -> None:
         if isinstance(event, Data) and not self.closed:
             await self._decided.wait()  # Hypercorn would fail on what comes before the accept
+            has_left = self._bytes.spend(len(event.data), trio.current_time())
+            if not has_left and self.handshake.accepted and not self.closed:
+                await self._refuse(Leaving.FLOODED)
+                return
         await super().handle(event)
         if isinstance(event, StreamRequest) and self.closed:  # refused; it would stay open
             await self.send(StreamClosed(stream_id=self.stream_id))

@@ -72,6 +72,11 @@ class Bridge:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def cpu_s(self) -> float:
+        """Processor time that the process took so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(ticks) for ticks in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+
     def descriptors(self) -> int:
         """Open files and sockets of the process."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

@@ -30,6 +30,10 @@ MIB = 1024 * 1024
 MOST_MB = 40.0
 """What one connection may add to the process: the longest messages in both queues, and copies."""
 
+FLOODERS = 20
+MOST_MB_OF_TEXT = 4.0
+"""Of each one of twenty: what a WebSocket may send at once, and a copy of a part of it."""
+
 
 async def _pour(caller: FaultyCaller, pieces: Iterator[bytes]) -> Seen:
     """Send all pieces as fast as the bridge takes them, while reading."""
@@ -99,6 +103,52 @@ async def test_ten_thousand_messages_a_second(fault: str) -> None:
     assert seen.errors[-1:] == ("messages or audio came far faster than real time",)
     assert ended["reason"] == "caller_flooded"
     assert grown_mb < MOST_MB
+
+
+TEXT = frame(b"x" * 900_000)
+
+
+async def test_large_messages_as_fast_as_they_go() -> None:
+    """Twenty callers of 900 kB a message, which no limit on messages stops: each is told and
+    closed with 1008, what they leave in memory has a bound, and the call beside is whole."""
+    seen: list[Seen] = []
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge() as bridge, innocent_call(bridge):
+            before_mb, before_cpu_s = bridge.rss_mb(), bridge.cpu_s()
+            started = time.monotonic()
+            async with trio.open_nursery() as nursery:
+
+                async def flood(uuid: str) -> None:
+                    caller = open_faulty_caller(bridge.url, transport="ws", uuid=uuid)
+                    async with caller as flooding:
+                        seen.append(await _pour(flooding, iter([TEXT] * 200)))
+
+                for number in range(FLOODERS):
+                    nursery.start_soon(flood, f"flooder-{number}")
+            took_s, cpu_s = time.monotonic() - started, bridge.cpu_s() - before_cpu_s
+            ended = [await bridge.wait_ended(f"flooder-{one}") for one in range(FLOODERS)]
+            grown_mb = bridge.rss_mb() - before_mb
+    told("flood: 900 kB a message", "ws", seen[0], ended[0], took_s)
+    print(f"  {FLOODERS} callers: {grown_mb:.1f} MB, {cpu_s:.2f} s of CPU time")
+    assert {(one.code, one.reason) for one in seen} == {(1008, "caller_flooded")}
+    assert {one["reason"] for one in ended} == {"caller_flooded"}
+    assert grown_mb < FLOODERS * MOST_MB_OF_TEXT
+
+
+async def test_two_of_the_longest_messages_at_once() -> None:
+    """Twice 49 seconds of sound, each in one message of almost 1 MiB: the call goes on."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge() as bridge:
+            async with open_faulty_caller(bridge.url, transport="ws") as caller:
+                clip = caller.encode_audio(bytes(49 * 16_000))
+                assert len(clip) > 0.99 * MIB
+                await caller.send_bytes(clip * 2)
+                async with innocent_call(bridge):
+                    await trio.sleep(1)
+                assert not bridge.logged("call ended", call="faulty")
+            ended = await bridge.wait_ended()
+    assert ended["reason"] == "caller_hung_up"
+    assert ended["caller_audio_ms"] == 98_000
 
 
 @pytest.mark.parametrize(
