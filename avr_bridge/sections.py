@@ -30,6 +30,9 @@ __all__ = [
     "ToolsConfig",
 ]
 
+LONGEST_BATCH_MS = 60
+"""What it adds to an answer's delay is a tenth of what a listener notices."""
+
 
 @section
 class ServerConfig:
@@ -92,6 +95,14 @@ class ServerConfig:
         expected="milliseconds, 0 (never) to 10000",
         help="Lag of the event loop from which new calls are refused, so that running ones "
         "stay good.",
+    )
+    batch_ms: int | None = setting(
+        "AVR_BATCH_MS",
+        default=None,
+        parse=whole_number(0, LONGEST_BATCH_MS, infinite=("auto",)),
+        expected=f"milliseconds, 0 (never) to {LONGEST_BATCH_MS}, or auto",
+        help="How long callers' sound is gathered before it is read, to save processor time. "
+        "Unset or auto: not at all while there is time, up to 60 ms as the load grows.",
     )
 
 

@@ -101,7 +101,8 @@ class _InboundPump:
         """One event to where it belongs."""
         line, stats = self._line, self._line.stats
         now_s = trio.current_time()
-        if not self._messages.spend(1, now_s):
+        messages = event.messages if isinstance(event, CallerAudio) else 1
+        if not self._messages.spend(messages, now_s):
             line.ending.end(EndReason.CALLER_FLOODED, "messages")
             return
         match event:

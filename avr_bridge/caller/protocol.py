@@ -103,8 +103,8 @@ class CallerProtocol:
         return CallStarted(uuid)
 
     @staticmethod
-    def encode(message: CallerMessage) -> str:
-        """The JSON text of one message to avr-core. Audio is base64, PCM16 LE, 8 kHz."""
+    def encode(message: CallerMessage) -> bytes:
+        """The JSON text (UTF-8) of one message to avr-core. Audio is base64, PCM16 LE, 8 kHz."""
         match message:
             case AudioOut():
                 encoded = _encoder.encode(_Audio(message.pcm))
@@ -114,7 +114,7 @@ class CallerProtocol:
                 encoded = _encoder.encode(_Transcript(message.role, message.text))
             case ErrorOut():
                 encoded = _encoder.encode(_Error(message.message))
-        return encoded.decode()
+        return encoded
 
 
 def _decode(message: str) -> _Init | _Audio | _Dtmf:

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
+from avr_bridge.caller.direct import DirectLine
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
 
 __all__ = [
     "AudioOut",
@@ -41,9 +44,13 @@ class CallStarted:
 
 @attrs.frozen
 class CallerAudio:
-    """Sound of the caller: PCM16 LE mono, 8 kHz, whole samples, any length."""
+    """Sound of the caller: PCM16 LE mono, 8 kHz, whole samples, any length.
+
+    `messages` is the number that it came in: those that came together make one event.
+    """
 
     pcm: bytes
+    messages: int = 1
 
 
 @attrs.frozen
@@ -81,14 +88,17 @@ class CallerLeft:
 
 @attrs.define(eq=False)
 class Peer:
-    """What the server saw of one connection's end; a transport looks here when it is over.
+    """What our server has for a transport beside ASGI; it puts it into the scope's state.
 
-    The server puts it into the connection's ASGI state under `KEY`.
+    Attributes:
+        how: How the connection ended, if it has.
+        line: The short way of an accepted WebSocket.
     """
 
     KEY: ClassVar[str] = "avr_bridge.peer"
 
     how: Leaving = Leaving.HUNG_UP
+    line: DirectLine | None = None
 
     def left(self) -> CallerLeft:
         """The event for the call."""

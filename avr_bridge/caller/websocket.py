@@ -1,6 +1,7 @@
 """The WebSocket of avr-core's present generation, as a `CallerTransport`.
 
-A thin adapter over Quart-Trio's websocket. The messages themselves are `protocol.py`'s.
+A thin adapter over Quart-Trio's websocket; under our own server the messages themselves take the
+short way of `direct.py`. Their meaning is `protocol.py`'s.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from quart_trio.datastructures import TrioQueue
 from quart_trio.wrappers.websocket import TrioBuffer, TrioWebsocket
 
 from avr_bridge.caller.protocol import CallerProtocol
-from avr_bridge.caller.transport import CallerEvent, CallerFault, CallerMessage, Peer
+from avr_bridge.caller.transport import (
+    CallerAudio,
+    CallerEvent,
+    CallerFault,
+    CallerMessage,
+    Peer,
+)
 from avr_bridge.errors import CallerGone, CallerProtocolError
 
 __all__ = ["MAX_MESSAGE_CHARS", "BoundedWebsocket", "WebsocketTransport"]
@@ -61,19 +68,39 @@ class WebsocketTransport:
     _events: deque[CallerEvent] = attrs.field(factory=deque, init=False)
 
     async def receive(self) -> CallerEvent:
-        """Wait for the next event."""
+        """Wait for the next event. Sound that came together is one."""
         if not self._events:
-            try:
-                message = await self._websocket.receive()
-            except ClientDisconnectedError:
+            messages = await self._receive()
+            if not messages:
                 return self._peer.left()
-            if message is not None and len(message) > MAX_MESSAGE_CHARS:
-                return CallerFault(f"message of over {MAX_MESSAGE_CHARS} characters")
-            try:
-                self._events.extend(self._protocol.receive(message))
-            except CallerProtocolError as fault:
-                return CallerFault(str(fault))
+            for message in messages:
+                self._read(message)
         return self._events.popleft()
+
+    async def _receive(self) -> list[str | bytes]:
+        if self._peer.line is not None:
+            return await self._peer.line.receive()
+        try:
+            return [await self._websocket.receive()]
+        except ClientDisconnectedError:
+            return []
+
+    def _read(self, message: str | bytes) -> None:
+        if message is not None and len(message) > MAX_MESSAGE_CHARS:
+            self._events.append(CallerFault(f"message of over {MAX_MESSAGE_CHARS} characters"))
+            return
+        try:
+            events = self._protocol.receive(message)
+        except CallerProtocolError as fault:
+            self._events.append(CallerFault(str(fault)))
+            return
+        first = events[0]
+        if self._events and isinstance(first, CallerAudio):
+            last = self._events[-1]
+            if isinstance(last, CallerAudio):
+                events[0] = CallerAudio(last.pcm + first.pcm, last.messages + 1)
+                self._events.pop()
+        self._events.extend(events)
 
     async def send(self, message: CallerMessage) -> None:
         """Send one message as JSON text.
@@ -81,8 +108,12 @@ class WebsocketTransport:
         Raises:
             CallerGone: avr-core hung up.
         """
+        encoded = self._protocol.encode(message)
+        if self._peer.line is not None:
+            await self._peer.line.send(encoded)
+            return
         try:
-            await self._websocket.send(self._protocol.encode(message))
+            await self._websocket.send(encoded.decode())
         except ClientDisconnectedError as gone:
             raise CallerGone from gone
 

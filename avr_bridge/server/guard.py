@@ -37,6 +37,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from avr_bridge.caller.transport import Leaving, Peer
+from avr_bridge.net.quick import QuickStream
 from avr_bridge.server.guarded_websocket import GuardedWebsocket
 from avr_bridge.server.sockets import listen, reset, reset_at
 from avr_bridge.telemetry import get_logger
@@ -138,7 +139,7 @@ class _Connection:
         self._config = config
         self._context = context
         self._waiting = waiting
-        self._stream = stream
+        self._stream = QuickStream(stream, in_rhythm=True)
         self._peer = Peer()
         self._send_lock = trio.Lock()
         self._reading = trio.CancelScope()
@@ -183,7 +184,7 @@ class _Connection:
             elif self._leaving:
                 left_bytes -= len(data)
             else:
-                await self._protocol.handle(RawData(bytes(data)))
+                await self._protocol.handle(RawData(data))
             if not data:
                 return
 
@@ -200,14 +201,23 @@ class _Connection:
             self._set_due(inf)
 
     async def _send_bytes(self, data: bytes) -> None:
-        async with self._send_lock:
-            try:
-                with trio.CancelScope(shield=True) as sending:
-                    sending.deadline = trio.current_time() + SEND_LIMIT_S
-                    await self._stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._note_loss(error)
-                return
+        try:
+            self._send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._send_lock.acquire()
+        try:
+            sent = self._stream.send_nowait(data)  # nearly always all of it: no deadline needed
+            if sent < len(data):
+                await self._send_rest(data[sent:])
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._note_loss(error)
+        finally:
+            self._send_lock.release()
+
+    async def _send_rest(self, data: bytes) -> None:
+        with trio.CancelScope(shield=True) as sending:
+            sending.deadline = trio.current_time() + SEND_LIMIT_S
+            await self._stream.send_all(data)
         if sending.cancelled_caught:
             self.abort(Leaving.VANISHED if self._is_unanswered() else Leaving.STALLED)
 
@@ -225,7 +235,7 @@ class _Connection:
     def abort(self, how: Leaving = Leaving.HUNG_UP) -> None:
         """Drop the connection at once, with what was not sent yet."""
         self._peer.blame(how)
-        reset(self._stream)
+        reset(self._stream.socket)
 
     def _is_unanswered(self) -> bool:
         """A peer with a full buffer answers the kernel's probes; one that is gone does not."""

@@ -18,7 +18,9 @@ from wsproto.events import CloseConnection, Message, Ping, TextMessage
 
 from avr_bridge.call.ending import BLAMED_ON_CALLER, CLOSE_CODES, REASON_OF_LEAVING
 from avr_bridge.caller.budget import Budget
+from avr_bridge.caller.direct import DirectLine
 from avr_bridge.caller.transport import Leaving, Peer
+from avr_bridge.net.frames import FrameSplitter, text_frame
 
 __all__ = ["GuardedWebsocket"]
 
@@ -44,6 +46,9 @@ class GuardedWebsocket(WSStream):
         self._bytes = Budget(BYTE_BURST, BYTES_PER_S, now_s)
         self._unfinished_since_s: float | None = None
         self._decided = trio.Event()
+        self._splitter = FrameSplitter()
+        self._part_since_s = now_s
+        self._line = DirectLine(self._send_text)
 
     async def handle(self, event: Any) -> None:
         if isinstance(event, Data) and not self.closed:
@@ -52,15 +57,47 @@ class GuardedWebsocket(WSStream):
             if not has_left and self.handshake.accepted and not self.closed:
                 await self._refuse(Leaving.FLOODED)
                 return
+            if self.state is ASGIWebsocketState.CONNECTED:
+                await self._read(event.data)
+                return
         await super().handle(event)
+        if isinstance(event, StreamClosed):
+            self._line.close()
         if isinstance(event, StreamRequest) and self.closed:  # refused; it would stay open
             await self.send(StreamClosed(stream_id=self.stream_id))
 
     async def app_send(self, message: Any) -> None:
         if message is None or self.state is not ASGIWebsocketState.CLOSED:
             await super().app_send(message)
+        if self.state is ASGIWebsocketState.CONNECTED:
+            self.scope["state"][Peer.KEY].line = self._line
+        else:
+            self._line.close()
         if self.closed or self.state is not ASGIWebsocketState.HANDSHAKE:
             self._decided.set()
+
+    async def _read(self, data: bytes) -> None:
+        """Whole text frames go to the call at once; all else goes through wsproto."""
+        now_s = trio.current_time()
+        for found in self._splitter.push(data):
+            self._part_since_s = now_s
+            if isinstance(found, bytes):
+                self.connection.receive_data(found)
+                await self._handle_events()
+            elif self._frames.spend(1, now_s):
+                await self._line.put(found)
+            else:
+                await self._refuse(Leaving.FLOODED)
+            if self.closed:
+                return
+        if not self._splitter.has_part:
+            self._part_since_s = now_s
+        elif now_s > self._part_since_s + MESSAGE_LIMIT_S:
+            await self._refuse(Leaving.TOO_SLOW)
+
+    async def _send_text(self, text: bytes) -> None:
+        if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
+            await self.send(Data(stream_id=self.stream_id, data=text_frame(text)))
 
     async def _handle_events(self) -> None:
         now_s = trio.current_time()
@@ -85,10 +122,11 @@ class GuardedWebsocket(WSStream):
                 self.buffer.extend(event)
             except FrameTooLargeError:
                 return await self._refuse(Leaving.MESSAGE_TOO_BIG)
-            if event.message_finished and self.app_put is not None:
+            if event.message_finished:
                 message = self.buffer.to_message()
                 self.buffer.clear()
-                await self.app_put(message)
+                text = message["text"]
+                await self._line.put(message["bytes"] if text is None else text)
         elif isinstance(event, Ping):
             await self._send_wsproto_event(event.response())
         elif isinstance(event, CloseConnection):

@@ -13,6 +13,7 @@ from hypercorn.config import Config as HypercornConfig
 from avr_bridge.call.farewell import clip_of
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
+from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import create_app
 from avr_bridge.server.drain import drain
@@ -85,6 +86,7 @@ async def serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(admission.watch_lag)
+            nursery.start_soon(run_rhythm, config.server.batch_ms)
             await serve_guarded(
                 app,
                 _hypercorn_config(config),

@@ -32,12 +32,12 @@ def listen(config: Config) -> tuple[list[trio.SocketListener], list[str]]:
     return listeners, addresses
 
 
-def reset(stream: trio.SocketStream) -> None:
+def reset(sock: trio.socket.SocketType) -> None:
     """Close at once, with what was not sent yet; who waits on it gets `ClosedResourceError`."""
-    if stream.socket.fileno() >= 0:
+    if sock.fileno() >= 0:
         now = struct.pack("ii", 1, 0)
-        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
-        stream.socket.close()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
+        sock.close()
 
 
 async def reset_at(deadline_s: float, streams: set[trio.SocketStream]) -> None:
@@ -45,4 +45,4 @@ async def reset_at(deadline_s: float, streams: set[trio.SocketStream]) -> None:
     the process up."""
     await trio.sleep_until(deadline_s)
     for stream in list(streams):
-        reset(stream)
+        reset(stream.socket)
