@@ -17,7 +17,7 @@ from avr_bridge.net.rhythm import the_rhythm
 if TYPE_CHECKING:
     from avr_bridge.net.rhythm import Rhythm
 
-__all__ = ["QuickStream"]
+__all__ = ["READ_BYTES", "QuickStream"]
 
 READ_BYTES = 65_536
 """At once, at the most: far more than a tick's frames."""

@@ -37,7 +37,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from avr_bridge.caller.transport import Leaving, Peer
-from avr_bridge.net.quick import QuickStream
+from avr_bridge.net.quick import READ_BYTES, QuickStream
 from avr_bridge.server.guarded_websocket import GuardedWebsocket
 from avr_bridge.server.sockets import listen, reset, reset_at
 from avr_bridge.telemetry import get_logger
@@ -169,19 +169,23 @@ class _Connection:
             self._stream.socket.close()
 
     async def _read(self) -> None:
+        # One scope for many reads, whose deadline moves: a new one for each read costs 10 us.
+        while True:
+            with trio.CancelScope(deadline=self._due_s) as self._reading:
+                await self._read_to_end()
+            if self._leaving or not self._reading.cancelled_caught:
+                return
+            await self._protocol.refuse_late_head()
+
+    async def _read_to_end(self) -> None:
         left_bytes = LINGER_BYTES
         while left_bytes > 0:
-            with trio.CancelScope(deadline=self._due_s) as self._reading:
-                try:
-                    data = await self._stream.receive_some(65_536)
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    self._note_loss(error)
-                    return
-            if self._reading.cancelled_caught:
-                if self._leaving:
-                    return
-                await self._protocol.refuse_late_head()
-            elif self._leaving:
+            try:
+                data = await self._stream.receive_some(READ_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._note_loss(error)
+                return
+            if self._leaving:
                 left_bytes -= len(data)
             else:
                 await self._protocol.handle(RawData(data))
