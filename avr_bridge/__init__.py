@@ -24,24 +24,24 @@ down::
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from avr_bridge.call.ending import CallFailed, CallSummary, EndReason
-from avr_bridge.call.session import run_call
-from avr_bridge.caller.transport import CallerTransport
-from avr_bridge.config import (
-    AudioConfig,
-    BridgeConfig,
-    LogConfig,
-    ModelConfig,
-    Secret,
-    ServerConfig,
-    TalkConfig,
-    ToolsConfig,
-)
-from avr_bridge.errors import AvrBridgeError, ConfigError
-
 if TYPE_CHECKING:
+    from avr_bridge.call.ending import CallFailed, CallSummary, EndReason
+    from avr_bridge.call.session import run_call
+    from avr_bridge.caller.transport import CallerTransport
+    from avr_bridge.config import (
+        AudioConfig,
+        BridgeConfig,
+        LogConfig,
+        ModelConfig,
+        Secret,
+        ServerConfig,
+        TalkConfig,
+        ToolsConfig,
+    )
+    from avr_bridge.errors import AvrBridgeError, ConfigError
     from avr_bridge.server.app import create_app
     from avr_bridge.server.serve import serve
 
@@ -67,15 +67,32 @@ __all__ = [
     "serve",
 ]
 
+_HOME_OF = {
+    "AudioConfig": "config",
+    "AvrBridgeError": "errors",
+    "BridgeConfig": "config",
+    "CallFailed": "call.ending",
+    "CallSummary": "call.ending",
+    "CallerTransport": "caller.transport",
+    "ConfigError": "errors",
+    "EndReason": "call.ending",
+    "LogConfig": "config",
+    "ModelConfig": "config",
+    "Secret": "config",
+    "ServerConfig": "config",
+    "TalkConfig": "config",
+    "ToolsConfig": "config",
+    "create_app": "server.app",
+    "run_call": "call.session",
+    "serve": "server.serve",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Load the server only when it is asked for: `run_call` needs neither Quart nor Hypercorn."""
-    if name == "create_app":
-        from avr_bridge.server.app import create_app
-
-        return create_app
-    if name == "serve":
-        from avr_bridge.server.serve import serve
-
-        return serve
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Load each name when it is asked for: `run_call` needs neither Quart nor Hypercorn, and the
+    command line has to heed signals before half a second of imports."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,8 +1,25 @@
-"""``python -m avr_bridge``: the same as the console script ``avr-bridge``."""
+"""``python -m avr_bridge`` and the console script ``avr-bridge``, which are the same.
+
+First come the signals, then the imports.
+"""
 
 from __future__ import annotations
 
-from avr_bridge.cli import main
+import sys
+
+from avr_bridge import early_signals
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    if sys.argv[1:2] == ["serve"]:
+        early_signals.heed()
+    from avr_bridge.cli import main as run_command
+
+    run_command()
+
 
 if __name__ == "__main__":
     main()

@@ -13,13 +13,14 @@ import attrs
 import click
 import trio
 
+from avr_bridge import early_signals
 from avr_bridge.config import BridgeConfig
 from avr_bridge.errors import ConfigError
 from avr_bridge.server.serve import serve as serve_calls
 from avr_bridge.telemetry import configure_logging, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
 __all__ = ["config_or_exit", "serve"]
 
@@ -35,8 +36,9 @@ def serve(host: str | None, port: int | None) -> None:
     """Run the bridge. All other settings come from the environment.
 
     SIGTERM or SIGINT begins the drain: no new calls, and running ones get AVR_DRAIN_S seconds; a
-    second one ends them at once. Then the exit code is 0. It is 1 if the port cannot be had or
-    by a bug, 2 if a setting cannot be.
+    second one ends them at once. Before there can be calls a signal ends the process at once.
+    Then the exit code is 0. It is 1 if the port cannot be had or by a bug, 2 if a setting cannot
+    be.
     """
     config = config_or_exit(os.environ)
     server = config.server
@@ -50,10 +52,7 @@ def serve(host: str | None, port: int | None) -> None:
         log.warning(warning)
     try:
         _have_descriptors()
-        # Trio's receiver puts back what it found, and raises anew what nobody has taken: a third
-        # signal, or one at the very end, is no reason to die of it.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+        early_signals.heed()  # as before, unless a program of its own calls this
         trio.run(_serve_until_signal, config)
     except OSError as error:
         address = f"{server.host}:{server.port}"
@@ -86,24 +85,35 @@ def _have_descriptors() -> None:
 
 async def _serve_until_signal(config: BridgeConfig) -> None:
     log = get_logger()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    with contextlib.ExitStack() as until_end:
+        announcement = _Announcement(config, until_end)
 
         async def wait_signal() -> None:
-            async for number in signals:
+            async for number in announcement.signals:
                 log.info("ending", signal=signal.Signals(number).name)
                 return
 
-        await serve_calls(
-            config, shutdown=wait_signal, hurry=wait_signal, task_status=_Announcement(config)
-        )
+        await serve_calls(config, shutdown=wait_signal, hurry=wait_signal, task_status=announcement)
     log.info("ended")
 
 
 class _Announcement(trio.TaskStatus[list[str]]):
-    """Says in the log where calls are taken, as soon as they are."""
+    """Takes the signals over and says in the log where calls are taken, as soon as they are.
 
-    def __init__(self, config: BridgeConfig) -> None:
+    Attributes:
+        signals: Those that came since then.
+    """
+
+    signals: AsyncIterator[int]
+
+    def __init__(self, config: BridgeConfig, until_end: contextlib.ExitStack) -> None:
         self._model = config.model.model
+        self._until_end = until_end
 
     def started(self, value: list[str] | None = None) -> None:
+        # At its end the receiver puts back what it found, and raises anew what nobody has taken.
+        self._until_end.callback(early_signals.ignore)
+        receiver = trio.open_signal_receiver(*early_signals.SIGNALS)
+        self.signals = self._until_end.enter_context(receiver)
+        early_signals.hand_over()
         get_logger().info("listening", addresses=value, model=self._model)

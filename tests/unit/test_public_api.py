@@ -88,6 +88,24 @@ def test_the_server_is_loaded_when_it_is_asked_for() -> None:
     assert {"quart_trio", "hypercorn"} <= modules_after("from avr_bridge import serve")
 
 
+def test_importing_touches_no_signal() -> None:
+    """An embedding program's handlers are its own: whatever of the library it loads."""
+    modules_after(
+        "import signal\n"
+        "before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]\n"
+        "from avr_bridge import *\n"
+        "import avr_bridge.__main__, avr_bridge.cli.serve\n"
+        "after = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]\n"
+        "assert before == after"
+    )
+
+
+def test_the_command_line_heeds_signals_before_it_imports_anything() -> None:
+    """What stands before the handlers are the package itself and a few modules of Python's own."""
+    loaded = modules_after("import avr_bridge.__main__")
+    assert loaded.isdisjoint({"attrs", "click", "trio", "numpy", "msgspec"})
+
+
 def test_serving_loads_no_test_tools() -> None:
     """The container's command needs no simulator: each command loads its own module only."""
     modules_after(
