@@ -104,6 +104,7 @@ BLAMED_ON_CALLER = {
 
 REASON_OF_LEAVING = {
     Leaving.HUNG_UP: EndReason.CALLER_HUNG_UP,
+    Leaving.SENT_NO_INIT: EndReason.CALLER_SENT_NO_INIT,
     Leaving.STALLED: EndReason.CALLER_STALLED,
     Leaving.VANISHED: EndReason.CALLER_VANISHED,
     Leaving.TOO_SLOW: EndReason.CALLER_TOO_SLOW,

@@ -7,6 +7,7 @@ own. Values only: no wire format is known here.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
@@ -71,6 +72,7 @@ class Leaving(enum.Enum):
     """How a caller's connection came to its end."""
 
     HUNG_UP = enum.auto()
+    SENT_NO_INIT = enum.auto()
     STALLED = enum.auto()
     VANISHED = enum.auto()
     TOO_SLOW = enum.auto()
@@ -93,12 +95,14 @@ class Peer:
     Attributes:
         how: How the connection ended, if it has.
         line: The short way of an accepted WebSocket.
+        drop: Ends the connection at once; None under another server.
     """
 
     KEY: ClassVar[str] = "avr_bridge.peer"
 
     how: Leaving = Leaving.HUNG_UP
     line: DirectLine | None = None
+    drop: Callable[[Leaving], None] | None = None
 
     def left(self) -> CallerLeft:
         """The event for the call."""

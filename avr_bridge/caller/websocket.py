@@ -7,7 +7,7 @@ short way of `direct.py`. Their meaning is `protocol.py`'s.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import attrs
 import trio
@@ -21,6 +21,7 @@ from avr_bridge.caller.transport import (
     CallerEvent,
     CallerFault,
     CallerMessage,
+    CallStarted,
     Peer,
 )
 from avr_bridge.errors import CallerGone, CallerProtocolError
@@ -63,6 +64,7 @@ class WebsocketTransport:
     _websocket: TrioWebsocket
     metadata: Mapping[str, str]
     _peer: Peer = attrs.field(factory=Peer)
+    _on_started: Callable[[], None] | None = None
     lead_ms: int = LEAD_MS
     _protocol: CallerProtocol = attrs.field(factory=CallerProtocol, init=False)
     _events: deque[CallerEvent] = attrs.field(factory=deque, init=False)
@@ -95,6 +97,9 @@ class WebsocketTransport:
             self._events.append(CallerFault(str(fault)))
             return
         first = events[0]
+        if self._on_started and isinstance(first, CallStarted):
+            self._on_started()
+            self._on_started = None
         if self._events and isinstance(first, CallerAudio):
             last = self._events[-1]
             if isinstance(last, CallerAudio):

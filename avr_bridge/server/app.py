@@ -24,6 +24,7 @@ from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
 from avr_bridge.errors import CallerGone
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
+from avr_bridge.server.lobby import Lobby
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import get_logger
@@ -97,6 +98,7 @@ def create_app(
         on_call_ended: Told the summary of each call; must not raise or block.
     """
     door = admission or Admission(config.server)
+    lobby = Lobby()
     app = QuartTrio("avr_bridge")
     app.asgi_http_class = _HttpConnection
     app.asgi_app = PageBudget(app.asgi_app, _is_page)  # type: ignore[method-assign]
@@ -135,9 +137,12 @@ def create_app(
             return _no_entry("websocket")
         await connection.accept()
         peer = Peer.of(connection.scope)
-        transport = WebsocketTransport(connection, _bounded(connection.args), peer)
+        leave = partial(lobby.leave, peer)
+        transport = WebsocketTransport(connection, _bounded(connection.args), peer, leave)
         try:
-            with door.call():
+            with door.call(), ExitStack() as until_end:
+                lobby.enter(peer)
+                until_end.callback(leave)
                 await _through_hangup(partial(carry, transport))
         except CallRefused as refused:
             get_logger().warning("call refused", reason=str(refused))

@@ -140,7 +140,7 @@ class _Connection:
         self._context = context
         self._waiting = waiting
         self._stream = QuickStream(stream, in_rhythm=True)
-        self._peer = Peer()
+        self._peer = Peer(drop=self.abort)
         self._send_lock = trio.Lock()
         self._reading = trio.CancelScope()
         self._due_s = inf

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Transport = Literal["ws", "http"]
 BOTH = pytest.mark.parametrize("transport", ["ws", "http"])
 LIMIT_S = 60
+CALLERS = 500
 
 
 @BOTH
@@ -173,6 +175,29 @@ async def test_a_thousand_half_open_connections() -> None:
     print(f"\n  1,000 half open: {most - before} kept at most, {grown_mb:.1f} MB, {took_s:.1f} s")
     assert most - before <= 256 + 2
     assert grown_mb < 25
+
+
+async def test_callers_in_great_number_that_never_send_init() -> None:
+    """Of those that shake hands and say nothing more 256 are kept; of the others the oldest is
+    dropped and its call knows why; a call that begins at once comes through beside them."""
+    callers: list[FaultyCaller] = []
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge() as bridge, AsyncExitStack() as stack:
+            before, before_mb = bridge.descriptors(), bridge.rss_mb()
+            most, started = 0, time.monotonic()
+            for _ in range(CALLERS):
+                caller = open_faulty_caller(bridge.url, transport="ws", init=False)
+                callers.append(await stack.enter_async_context(caller))
+                most = max(most, bridge.descriptors() - before)
+            took_s = time.monotonic() - started
+            assert (await callers[0].read_to_end()).how == "reset"
+            async with innocent_call(bridge):
+                grown_mb = bridge.rss_mb() - before_mb
+            ended = await bridge.wait_ended("", calls=CALLERS - 256)
+    print(f"\n  {CALLERS} without init: {most} kept at most, {grown_mb:.1f} MB, {took_s:.1f} s")
+    assert ended["reason"] == "caller_sent_no_init"
+    assert most <= 256 + 10
+    assert grown_mb < 60
 
 
 async def test_a_caller_that_vanishes() -> None:
