@@ -27,7 +27,7 @@ from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
 from avr_bridge.server.lobby import Lobby
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
-from avr_bridge.telemetry import get_logger
+from avr_bridge.telemetry import SeldomLog, get_logger
 from avr_bridge.tools import load_tools
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def create_app(
         on_call_ended: Told the summary of each call; must not raise or block.
     """
     door = admission or Admission(config.server)
-    lobby = Lobby()
+    lobby, seldom = Lobby(), SeldomLog()
     app = QuartTrio("avr_bridge")
     app.asgi_http_class = _HttpConnection
     app.asgi_app = PageBudget(app.asgi_app, _is_page)  # type: ignore[method-assign]
@@ -134,7 +134,7 @@ def create_app(
     async def websocket_call(_path: str = "") -> Response | None:
         connection = cast("TrioWebsocket", websocket._get_current_object())
         if not admitted(connection):
-            return _no_entry("websocket")
+            return _no_entry("websocket", seldom)
         await connection.accept()
         peer = Peer.of(connection.scope)
         leave = partial(lobby.leave, peer)
@@ -145,7 +145,7 @@ def create_app(
                 until_end.callback(leave)
                 await _through_hangup(partial(carry, transport))
         except CallRefused as refused:
-            get_logger().warning("call refused", reason=str(refused))
+            seldom.warning("call refused", reason=str(refused))
             with suppress(CallerGone):
                 await transport.send(ErrorOut(str(refused)))
                 await transport.close(TRY_AGAIN_LATER, str(refused))
@@ -154,11 +154,11 @@ def create_app(
     @app.post(STREAM_PATH)
     async def http_call() -> Response:
         if not admitted(request):
-            return _no_entry("http")
+            return _no_entry("http", seldom)
         try:
             cast("Any", request.scope)[UNTIL_END].enter_context(door.call())
         except CallRefused as refused:
-            get_logger().warning("call refused", reason=str(refused))
+            seldom.warning("call refused", reason=str(refused))
             return Response(f"{refused}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
         call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
         peer = Peer.of(request.scope)
@@ -217,10 +217,10 @@ async def _limit_when_cancelled(kept: trio.CancelScope) -> None:
         kept.deadline = trio.current_time() + HANGUP_LIMIT_S
 
 
-def _no_entry(transport: str) -> Response:
+def _no_entry(transport: str, seldom: SeldomLog) -> Response:
     """No AVR_TOKEN, no call. A WebSocket is refused before it is one: Node's `ws` then says
     "Unexpected server response: 401"."""
-    get_logger().warning("caller refused: no token, or a wrong one", transport=transport)
+    seldom.warning("caller refused: no token, or a wrong one", transport=transport)
     headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
     return Response("A token is needed.\n", 401, headers, content_type="text/plain; charset=utf-8")
 

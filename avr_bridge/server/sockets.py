@@ -5,6 +5,8 @@ Beneath `guard.py`. It knows neither HTTP nor calls.
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -12,13 +14,46 @@ from typing import TYPE_CHECKING
 import trio
 from hypercorn.utils import repr_socket_addr
 
+from avr_bridge.telemetry import SeldomLog
+
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
-__all__ = ["listen", "reset", "reset_at"]
+__all__ = ["PatientListener", "listen", "reset", "reset_at"]
 
 
-def listen(config: Config) -> tuple[list[trio.SocketListener], list[str]]:
+RETRY_S = 0.1
+"""Until the next try to accept where the process or the machine has no room; as Trio's."""
+
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}
+
+
+class PatientListener(trio.abc.Listener[trio.SocketStream]):
+    """Waits where there are no descriptors left. `trio.serve_listeners` does so as well, but logs a
+    traceback ten times a second."""
+
+    def __init__(self, listener: trio.SocketListener) -> None:
+        self._listener = listener
+        self._log = SeldomLog()
+
+    async def accept(self) -> trio.SocketStream:
+        """The next connection, as soon as there is room for it."""
+        while True:
+            try:
+                return await self._listener.accept()
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                words = os.strerror(error.errno)
+                self._log.warning("no connection can be accepted", error=words)
+                await trio.sleep(RETRY_S)
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._listener.aclose()
+
+
+def listen(config: Config) -> tuple[list[PatientListener], list[str]]:
     """Listen where the config says; addresses such as ``http://0.0.0.0:6030``.
 
     Raises:
@@ -27,7 +62,8 @@ def listen(config: Config) -> tuple[list[trio.SocketListener], list[str]]:
     listeners, addresses = [], []
     for sock in config.create_sockets().insecure_sockets:
         sock.listen(config.backlog)
-        listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(sock)))
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+        listeners.append(PatientListener(listener))
         addresses.append(f"http://{repr_socket_addr(sock.family, sock.getsockname())}")
     return listeners, addresses
 

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from avr_bridge.telemetry.logs import ContentLog, configure_logging, get_logger
+from avr_bridge.telemetry.seldom import SeldomLog
 
-__all__ = ["ContentLog", "configure_logging", "get_logger"]
+__all__ = ["ContentLog", "SeldomLog", "configure_logging", "get_logger"]

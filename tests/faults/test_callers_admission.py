@@ -63,7 +63,8 @@ async def test_no_more_calls_than_the_limit(transport: Transport) -> None:
             await bridge.wait_descriptors(before)  # the first call is over
             async with innocent_call(bridge, "http" if transport == "ws" else "ws"):
                 pass
-            assert len(bridge.logged("call refused")) == 3
+            (line,) = bridge.logged("call refused")  # of three: one a minute
+            assert line["count"] == 1
 
 
 async def test_many_at_once_do_not_pass_the_limit() -> None:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from avr_bridge import LogConfig, ModelConfig, Secret
-from avr_bridge.telemetry import configure_logging, get_logger
+from avr_bridge.telemetry import SeldomLog, configure_logging, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,3 +86,23 @@ def test_a_traceback_shows_no_local_variables(style: str) -> None:
     assert "1 headers" in stream.getvalue()
     assert "sk-planted" not in stream.getvalue()
     assert "private prompt" not in stream.getvalue()
+
+
+def test_a_line_that_peers_can_cause_comes_once_a_minute() -> None:
+    """The first at once, then one a minute with the number of those before it; other kinds, and
+    other fields, have lines of their own."""
+    now_s = 0.0
+    with structlog.testing.capture_logs() as lines:
+        log = SeldomLog(lambda: now_s)
+        for _ in range(1000):
+            log.warning("refused", transport="http")
+        log.warning("refused", transport="websocket")
+        now_s = 59.9
+        log.warning("refused", transport="http")
+        now_s = 60.0
+        log.warning("refused", transport="http")
+    assert [(line["transport"], line["count"]) for line in lines] == [
+        ("http", 1),
+        ("websocket", 1),
+        ("http", 1001),
+    ]
