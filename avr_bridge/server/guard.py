@@ -22,6 +22,7 @@ import socket
 import struct
 from contextlib import suppress
 from functools import partial
+from http.client import responses
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -306,6 +307,13 @@ class _Http11(H11Protocol):
         if self.connection.our_state is h11.IDLE and self.connection.trailing_data[0]:
             await self._send_error_response(408)
         await self.send(Closed())
+
+    async def _send_h11_event(self, event: Any) -> None:
+        if type(event) is h11.Response and not event.reason:  # some clients show nothing else
+            code = event.status_code
+            reason = responses.get(code, "").encode()
+            event = h11.Response(headers=event.headers, status_code=code, reason=reason)
+        await super()._send_h11_event(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass  # Hypercorn would change to HTTP/2 here

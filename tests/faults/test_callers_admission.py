@@ -67,6 +67,18 @@ async def test_no_more_calls_than_the_limit(transport: Transport) -> None:
             assert line["count"] == 1
 
 
+async def test_a_refusal_has_a_reason_phrase() -> None:
+    """The status line says in words what the number means, as people read it in a trace."""
+    with trio.fail_after(LIMIT_S):
+        async with (
+            open_bridge(AVR_MAX_CALLS="1") as bridge,
+            innocent_call(bridge),
+            open_faulty_caller(bridge.url, transport="http") as caller,
+        ):
+            head = bytes(await caller.stream.receive_some())
+    assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+
+
 async def test_many_at_once_do_not_pass_the_limit() -> None:
     """Fifty legacy requests in the same moment: exactly the limit is let in."""
     statuses: list[int] = []
