@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 import h11
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Data
 from hypercorn.protocol.events import Request as StreamRequest
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol, H11WSConnection
 from hypercorn.protocol.http_stream import HTTPStream
@@ -314,6 +315,14 @@ class _Http11(H11Protocol):
             reason = responses.get(code, "").encode()
             event = h11.Response(headers=event.headers, status_code=code, reason=reason)
         await super()._send_h11_event(event)
+
+    async def handle(self, event: Event) -> None:
+        """An accepted WebSocket reads its frames itself, past h11."""
+        stream = self.stream
+        if isinstance(event, RawData) and isinstance(stream, GuardedWebsocket) and stream.is_open:
+            await stream.handle(Data(STREAM_ID, event.data))
+        else:
+            await super().handle(event)
 
     async def _check_protocol(self, event: h11.Request) -> None:
         pass  # Hypercorn would change to HTTP/2 here

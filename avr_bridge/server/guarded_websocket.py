@@ -50,6 +50,11 @@ class GuardedWebsocket(WSStream):
         self._part_since_s = now_s
         self._line = DirectLine(self._send_text)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether frames may come."""
+        return self.state is ASGIWebsocketState.CONNECTED and not self.closed
+
     async def handle(self, event: Any) -> None:
         if isinstance(event, Data) and not self.closed:
             await self._decided.wait()  # Hypercorn would fail on what comes before the accept

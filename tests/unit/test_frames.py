@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import wsproto.events as events
@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 
-from avr_bridge.net.frames import LONGEST_KEPT_BYTES, FrameSplitter, text_frame
+from avr_bridge.net.frames import LONGEST_KEPT_BYTES, FrameSplitter, masked_text_frame, text_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXTS = st.one_of(
     st.text(alphabet="ab{}:,", max_size=300),
@@ -147,10 +150,22 @@ def test_little_is_kept_of_a_long_frame() -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 125, 126, 500, 65_535, 65_536, 200_000])
-def test_a_text_frame_is_read_by_the_general_parser(length: int) -> None:
+@pytest.mark.parametrize(
+    ("write", "reader"),
+    [(text_frame, ConnectionType.CLIENT), (masked_text_frame, ConnectionType.SERVER)],
+)
+def test_a_text_frame_is_read_by_the_general_parser(
+    write: Callable[[bytes], bytes], reader: ConnectionType, length: int
+) -> None:
     """Every form of the length, and nothing left over."""
     payload = os.urandom(length // 2).hex() + "x" * (length % 2)
-    client = Connection(ConnectionType.CLIENT)
-    client.receive_data(text_frame(payload.encode()))
-    texts = [e.data for e in client.events() if isinstance(e, events.TextMessage)]
-    assert "".join(texts) == payload
+    general = Connection(reader)
+    general.receive_data(write(payload.encode()) * 2)
+    found = [e for e in general.events() if isinstance(e, events.TextMessage)]
+    assert "".join(e.data for e in found) == payload * 2
+    assert sum(e.message_finished for e in found) == 2
+
+
+def test_every_masked_frame_has_a_key_of_its_own() -> None:
+    """RFC 6455, section 5.3: fresh, and not to be guessed."""
+    assert len({masked_text_frame(b"same")[2:6] for _ in range(50)}) == 50
