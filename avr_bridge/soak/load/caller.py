@@ -100,6 +100,7 @@ class Caller:
         self._barge_in_s: float | None = None
         self._paused_until_s = 0.0
         self._stopped = True
+        self._counted = False
         self._barge_ins = self._interruptions = 0
         self._stop_ms: list[float] = []
 
@@ -161,8 +162,8 @@ class Caller:
         self._burst_left = BURST_FRAMES
         self._paused_until_s = now_s + STOPPED_LIMIT_S
         self._stopped = False
-        if self.measuring:
-            self._barge_ins += 1
+        self._counted = self.measuring
+        self._barge_ins += self._counted
         self.heard.close(now_s)
         self.playout.close(now_s)
         self.playout.stop()
@@ -199,10 +200,9 @@ class Caller:
     def interrupted(self) -> None:
         """`interruption` came."""
         now_s = time.monotonic()
-        if self.measuring:
-            self._interruptions += 1
-            if self._barge_in_s is not None and not self._stopped:
-                self._stop_ms.append(1000 * (now_s - self._barge_in_s))
+        if self._counted and not self._stopped and self._barge_in_s is not None:
+            self._stop_ms.append(1000 * (now_s - self._barge_in_s))
+        self._interruptions += self._counted if self._paused_until_s else self.measuring
         self._stopped = True
         self.heard.forget_ahead(now_s)
         self.playout.stop()
@@ -215,7 +215,9 @@ class Caller:
     # -- its end ----------------------------------------------------------------------------
 
     def end(self, now_s: float) -> None:
-        """Nothing counts any more."""
+        """Nothing counts any more, nor does a barge-in that there was no time to answer."""
+        if self._counted and not self._stopped and now_s < self._paused_until_s:
+            self._barge_ins -= 1
         self.heard.close(now_s)
         self.playout.close(now_s)
         sent_s = self._probe_sent_s

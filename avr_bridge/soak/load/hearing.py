@@ -75,8 +75,8 @@ class Heard:
         self._covered_until_s = min(self._covered_until_s, now_s)
 
     def share(self) -> float:
-        """Of the closed windows, at most 1; 0 where there was none."""
-        return min(max(self._sound_s / self.time_s, 0.0), 1.0) if self.time_s > 0 else 0.0
+        """Of the closed windows, at most 1; 1 where there was none, for nothing was missed."""
+        return min(max(self._sound_s / self.time_s, 0.0), 1.0) if self.time_s > 0 else 1.0
 
     def share_at(self, now_s: float, pause_s: float = 0.0) -> float | None:
         """The share if the window closed now; None where none was ever open."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import b64encode
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -224,9 +224,8 @@ class HttpLine(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask, and begin to talk: some servers answer when the first sound has come."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._head + _SPEECH_CHUNKS[0])
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are not of that class
+        self._transport.write(self._head + _SPEECH_CHUNKS[0])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""
