@@ -37,6 +37,9 @@ LATE_ANSWER_S = 1.0
 BURST_FRAMES = 5
 """Loud frames of a barge-in."""
 
+APART_FRAMES = 6
+"""Between a probe and a barge-in, so that they are not heard as one."""
+
 STOPPED_LIMIT_S = 3.0
 """After a barge-in sound counts again when it comes after `interruption`, or at last after this."""
 
@@ -92,7 +95,7 @@ class Caller:
         self.candidates: set[ModelSession] = set()
         self.proofs = 0
         self._frames = 0
-        self._probe_at = 0
+        self._probe_at = self._quiet_until = 0
         self._probe_sent_s: float | None = None
         self._probes_ms = array("d")
         self._lost_probes = 0
@@ -121,6 +124,7 @@ class Caller:
                 self._lose_probe()
         elif self._frames >= self._probe_at and self.first_sound_s is not None:
             self._probe_sent_s = time.monotonic()
+            self._quiet_until = self._frames + APART_FRAMES
             return Frame.PROBE
         return Frame.SPEECH
 
@@ -155,10 +159,15 @@ class Caller:
         if not self._paused_until_s:
             self.heard.open(now_s)
 
-    def barge_in(self, now_s: float) -> None:
-        """Speak loudly into the answer. Nothing that is heard counts until it has begun anew."""
-        if self._paused_until_s or self.first_sound_s is None or self._probe_sent_s is not None:
-            return
+    def barge_in(self, now_s: float) -> bool:
+        """Speak loudly into the answer. Nothing that is heard counts until it has begun anew.
+
+        Returns:
+            Whether it was done: not during another, nor during a probe or right after one.
+        """
+        near_probe = self._probe_sent_s is not None or self._frames < self._quiet_until
+        if self._paused_until_s or self.first_sound_s is None or near_probe:
+            return False
         self._burst_left = BURST_FRAMES
         self._paused_until_s = now_s + STOPPED_LIMIT_S
         self._stopped = False
@@ -167,6 +176,7 @@ class Caller:
         self.heard.close(now_s)
         self.playout.close(now_s)
         self.playout.stop()
+        return True
 
     def _resume(self, now_s: float) -> None:
         self._paused_until_s = 0.0

@@ -37,6 +37,9 @@ FIRST_SOUND_WAIT_S = 2.0
 AGAIN_S = 1.0
 """A steady call that failed, or that the container ended, is placed again after this."""
 
+BARGE_IN_AGAIN_S = 0.1
+"""A barge-in that cannot be made now waits so long."""
+
 TIDY_EVERY_S = 30
 """Between collections of garbage, which is otherwise off: a collection is a pause."""
 
@@ -198,21 +201,24 @@ class Run:
 
     def _draw(self, per_min: float, call: _Call, act: Callable[[_Call, float], None]) -> None:
         """Do `act` at a random time, if the call is still up then."""
-        if per_min <= 0:
-            return
+        if per_min > 0:
+            self._later(self._random.expovariate(per_min / 60), call, act)
 
+    def _later(self, in_s: float, call: _Call, act: Callable[[_Call, float], None]) -> None:
         def now(now_s: float) -> None:
             if call in self._calls:
                 act(call, now_s)
 
-        self._clock.at(time.monotonic() + self._random.expovariate(per_min / 60), now)
+        self._clock.at(time.monotonic() + in_s, now)
 
     def _hang_up(self, call: _Call, now_s: float) -> None:
         self._finish(call, "hangup")
         self._begin(self._call("steady"))
 
     def _barge_in(self, call: _Call, now_s: float) -> None:
-        call.caller.barge_in(now_s)
+        if not call.caller.barge_in(now_s):
+            self._later(BARGE_IN_AGAIN_S, call, self._barge_in)
+            return
         self._draw(self._plan.barge_ins_per_min, call, self._barge_in)
 
     def _finish(self, call: _Call, ended_by: str) -> None:

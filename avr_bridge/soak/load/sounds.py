@@ -36,6 +36,9 @@ TONE_MS = 15
 BURST_PIECES = 3
 """So many loud pieces in a row are a barge-in; a probe makes two at most."""
 
+BURST_MS = 50
+"""The same in pieces of any length up to 20 ms: a probe touches 40 ms of them at most."""
+
 _HUM = ((180, 0.4), (430, 0.3), (710, 0.2), (1_190, 0.1))
 
 
@@ -106,7 +109,7 @@ class LoudRun:
     """Follows the sound of one direction and says when a probe, or a barge-in, is in it.
 
     Args:
-        sound: How it is encoded; `told` gets it decoded.
+        rate_hz: Of its PCM16.
     """
 
     QUIET_AFTER_MS = 60
@@ -114,14 +117,14 @@ class LoudRun:
 
     def __init__(self, rate_hz: int) -> None:
         self._piece_bytes = rate_hz // 1000 * FRAME_MS * 2
-        self._loud_pieces = 0
+        self._loud_ms = 0.0
         self._quiet_ms = float(self.QUIET_AFTER_MS)
 
     def quiet(self, ms: float) -> None:
         """Sound came, all of it quiet."""
         self._quiet_ms += ms
         if self._quiet_ms >= self.QUIET_AFTER_MS:
-            self._loud_pieces = 0
+            self._loud_ms = 0.0
 
     def loud(self, pcm: bytes) -> tuple[bool, bool]:
         """Sound came, PCM16 LE, at least some of it loud.
@@ -132,13 +135,14 @@ class LoudRun:
         begins = burst = False
         for at in range(0, len(pcm), self._piece_bytes):
             piece = pcm[at : at + self._piece_bytes]
+            ms = FRAME_MS * len(piece) / self._piece_bytes
             if level_of(piece) <= LOUD:
-                self.quiet(FRAME_MS * len(piece) / self._piece_bytes)
+                self.quiet(ms)
                 continue
-            begins = begins or self._loud_pieces == 0
+            begins = begins or self._loud_ms == 0
+            burst = burst or self._loud_ms < BURST_MS <= self._loud_ms + ms
+            self._loud_ms += ms
             self._quiet_ms = 0.0
-            self._loud_pieces += 1
-            burst = burst or self._loud_pieces == BURST_PIECES
         return begins, burst
 
 
