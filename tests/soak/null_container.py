@@ -30,7 +30,21 @@ LATE_S = 0.1
 CLOSE_AFTER_S = 2.0
 DROPPED = 10
 _PCMU = {"format": {"type": "audio/pcmu"}}
-_SESSION = {"type": "realtime", "audio": {"input": _PCMU, "output": _PCMU}}
+_CLOSING = {"type": "function", "name": "avr_hangup", "parameters": {"type": "object"}}
+_STOCK = {
+    "type": "function",
+    "name": "stock",
+    "parameters": {
+        "type": "object",
+        "properties": {"article": {"type": "string"}, "count": {"type": "integer"}},
+        "required": ["article"],
+    },
+}
+_SESSION = {
+    "type": "realtime",
+    "audio": {"input": _PCMU, "output": _PCMU},
+    "tools": [_CLOSING, _STOCK],
+}
 
 
 class NullContainer:
@@ -85,6 +99,13 @@ class NullContainer:
                         await _send_json(model, {"type": "response.create"})
                     case "input_audio_buffer.speech_started":
                         await send({"type": "interruption"})
+                    case "response.function_call_arguments.done":
+                        assert event["name"] == "stock"
+                        assert msgspec.json.decode(event["arguments"]) == {"article": "soak"}
+                        output = {"type": "function_call_output", "call_id": event["call_id"]}
+                        item = output | {"output": "12"}
+                        await _send_json(model, {"type": "conversation.item.create", "item": item})
+                        await _send_json(model, {"type": "response.create"})
                     case "response.output_audio.delta":
                         deltas += 1
                         if self.fault == "drop" and deltas % DROPPED == 0:

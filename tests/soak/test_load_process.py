@@ -219,3 +219,31 @@ async def test_arrivals_come_and_go_and_hang_ups_are_replaced() -> None:
     assert {one.number for one in hung_up}.isdisjoint(one.number for one in told.steady)
     assert told.ticks[-1].up >= CALLS - 1
     assert [one.error for one in told.calls if one.error] == []
+
+
+async def test_tools_are_called_and_their_answers_counted() -> None:
+    """Of two tools the one that does not hang up is called, as its schema asks, and answered."""
+    told = await run_load(tools_per_min=60.0, duration_s=5.0)
+    made = sum(one.tools for one in told.steady)
+    assert made > 0
+    assert sum(one.tools_answered for one in told.steady) == made
+    assert [one.error for one in told.calls] == [""] * CALLS
+    assert min(one.heard_share for one in told.steady) >= 0.9
+
+
+async def test_without_a_stand_in_there_is_no_address_and_no_share() -> None:
+    """A plan without a port gets none; nobody answers at this address, and that is told."""
+    with trio.fail_after(LIMIT_S):
+        async with child("avr_bridge.soak.load") as generator:
+            plan = SoakPlan(url="ws://127.0.0.1:1", calls=1)
+            await generator.say(msgspec.json.encode(plan))
+            assert msgspec.json.decode(await generator.line()) == {
+                "type": "ready",
+                "model_url": None,
+            }
+            await generator.say(b"go")
+            record = msgspec.json.decode(await generator.line(), type=CallRecord)
+            await generator.say(b"stop")
+            assert (await generator.told()).done
+    assert record.error == "dial refused"
+    assert record.model_heard_share is None
