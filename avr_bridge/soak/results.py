@@ -210,6 +210,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         samples: The container's process, second by second.
         calls: Every call.
         verdict: What is to be made of it.
+        holds: Valid, and good by the common measure, whatever was asked: see `verdict.HOLDS`.
+        interrupted: Ended before its time, by Ctrl-C.
     """
 
     plan: SoakPlan
@@ -238,3 +240,5 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     samples: list[ProcessSample]
     calls: list[CallRecord]
     verdict: Verdict
+    holds: bool = False
+    interrupted: bool = False
