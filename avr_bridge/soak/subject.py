@@ -1,0 +1,153 @@
+"""The container's process, seen from outside: what it costs, and what it leaves behind.
+
+`WatchedProcess` reads the machine's figures through psutil; `subject_figures` is arithmetic. The
+container is never touched, and whether its figures are good is `verdict.py`'s business.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from avr_bridge.errors import AvrBridgeError
+from avr_bridge.soak.results import ProcessSample, SubjectFigures, Tick
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SubjectGone", "WatchedProcess", "slope_per_h", "subject_figures"]
+
+MB = 1_000_000
+UNKNOWN = -1
+"""Descriptors, where another user's process does not tell."""
+
+
+class SubjectGone(AvrBridgeError):
+    """The container's process is not there, or not to be looked at; in words."""
+
+
+class WatchedProcess:
+    """A process and its children, worker processes among them."""
+
+    def __init__(self, pid: int) -> None:
+        """Watch the process `pid`.
+
+        Raises:
+            SubjectGone: There is none.
+        """
+        self._psutil: Any = importlib.import_module("psutil")  # of the extra `soak`
+        try:
+            self._root = self._psutil.Process(pid)
+        except self._psutil.Error as error:
+            raise SubjectGone(f"no process {pid} can be watched: {error}") from error
+
+    def sample(self, at_s: float, calls_up: int) -> ProcessSample:
+        """Its figures now; processor time includes children that have ended.
+
+        Raises:
+            SubjectGone: It has ended.
+        """
+        try:
+            if self._root.status() == self._psutil.STATUS_ZOMBIE:
+                raise SubjectGone(f"the process {self._root.pid} has ended")
+            found = [self._figures(self._root)]
+            children = self._root.children(recursive=True)
+        except self._psutil.Error as error:
+            raise SubjectGone(f"the process {self._root.pid} cannot be watched: {error}") from error
+        for child in children:
+            try:
+                found.append(self._figures(child))
+            except self._psutil.Error:
+                continue  # ended meanwhile: its parent has its processor time
+        cpu_s, rss, descriptors, threads = (sum(column) for column in zip(*found, strict=True))
+        return ProcessSample(
+            at_s=at_s,
+            cpu_s=cpu_s,
+            rss_mb=rss / MB,
+            descriptors=int(descriptors) if descriptors >= 0 else UNKNOWN,
+            threads=int(threads),
+            calls_up=calls_up,
+        )
+
+    def _figures(self, process: Any) -> tuple[float, float, float, float]:
+        with process.oneshot():
+            times = process.cpu_times()
+            cpu_s = times.user + times.system + times.children_user + times.children_system
+            rss, threads = process.memory_info().rss, process.num_threads()
+        try:
+            descriptors = float(process.num_fds())
+        except self._psutil.AccessDenied:
+            descriptors = float("-inf")
+        return cpu_s, rss, descriptors, threads
+
+
+def subject_figures(
+    samples: Sequence[ProcessSample],
+    ticks: Sequence[Tick],
+    calls: int,
+    tasks: tuple[int | None, int | None] = (None, None),
+) -> SubjectFigures | None:
+    """What the process cost; None if there is not enough to tell.
+
+    Args:
+        samples: In the order of time; the first from before the first call, the last from after
+            the last.
+        ticks: Of the run; the measured ones bound what counts.
+        calls: Steady calls.
+        tasks: Trio tasks before and after.
+    """
+    measured = [tick for tick in ticks if tick.measured]
+    if not measured or len(samples) < 2:
+        return None
+    begin_s, end_s = _begin(ticks, measured[0]), measured[-1].at_s
+    inside = [sample for sample in samples if begin_s <= sample.at_s <= end_s] or [samples[-1]]
+    cpu_s = _cpu_at(samples, end_s) - _cpu_at(samples, begin_s)
+    call_s = 0.0
+    before_s = begin_s
+    for tick in measured:
+        call_s += (tick.up + tick.short_up) * (tick.at_s - before_s)
+        before_s = tick.at_s
+    first, last = samples[0], samples[-1]
+    rss_mb = statistics.median(sample.rss_mb for sample in inside)
+    return SubjectFigures(
+        cpu_ms_per_call_s=cpu_s * 1000 / call_s if call_s else 0.0,
+        cpu_share=cpu_s / (end_s - begin_s) if end_s > begin_s else 0.0,
+        rss_idle_mb=first.rss_mb,
+        rss_mb=rss_mb,
+        rss_mb_per_call=(rss_mb - first.rss_mb) / calls,
+        rss_slope_mb_per_h=slope_per_h([(sample.at_s, sample.rss_mb) for sample in inside]),
+        rss_after_mb=last.rss_mb,
+        descriptors_idle=first.descriptors,
+        descriptors=max(sample.descriptors for sample in samples),
+        descriptors_after=last.descriptors,
+        threads_after=last.threads,
+        tasks_idle=tasks[0],
+        tasks_after=tasks[1],
+    )
+
+
+def slope_per_h(points: Sequence[tuple[float, float]]) -> float:
+    """How much a value grows in an hour, by least squares; `points` are (seconds, value)."""
+    if len(points) < 2 or len({at_s for at_s, _ in points}) < 2:
+        return 0.0
+    slope, _ = statistics.linear_regression(*zip(*points, strict=True))
+    return slope * 3600
+
+
+def _begin(ticks: Sequence[Tick], first: Tick) -> float:
+    """The start of a second is the end of the one before it."""
+    ends = [tick.at_s for tick in ticks if tick.at_s < first.at_s]
+    return ends[-1] if ends else max(0.0, first.at_s - 1)
+
+
+def _cpu_at(samples: Sequence[ProcessSample], at_s: float) -> float:
+    """Processor time at a moment, between two samples by the straight line."""
+    before = samples[0]
+    for sample in samples:
+        if sample.at_s >= at_s:
+            span_s = sample.at_s - before.at_s
+            part = (at_s - before.at_s) / span_s if span_s > 0 else 1.0
+            return before.cpu_s + (sample.cpu_s - before.cpu_s) * part
+        before = sample
+    return before.cpu_s
