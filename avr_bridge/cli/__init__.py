@@ -1,4 +1,4 @@
-"""The command line: ``avr-bridge serve | demo | call | simulate``.
+"""The command line: ``avr-bridge serve | demo | call | simulate | soak``.
 
 Each command has a module of its own, loaded when it is called.
 """
@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "Hear one call through the bridge, with a simulated model unless a key is set.",
     "call": "Place one call to any STS container and say what happened.",
     "simulate": "Run the simulated Realtime model alone.",
+    "soak": "Place calls by the hundred to any STS container, and judge what came back.",
     "tools": "List the tools that the model gets, and where each was found.",
 }
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import attrs
 import msgspec
 
-from avr_bridge import __version__
 from avr_bridge.soak.results import CallRecord, ProcessSample, Report, Spread, Tick, Verdict
 
 if TYPE_CHECKING:
@@ -114,6 +113,7 @@ class Collector:
     def report(
         self,
         *,
+        version: str,
         machine: str,
         started_at: str,
         subject: SubjectFigures | None,
@@ -127,7 +127,7 @@ class Collector:
         return Report(
             plan=self.plan,
             thresholds=self._thresholds,
-            version=__version__,
+            version=version,
             machine=machine,
             started_at=started_at,
             calls_held=sum(call.ended_by == "run" and not call.error for call in steady),

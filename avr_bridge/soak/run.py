@@ -10,8 +10,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import attrs
+import msgspec
 import trio
 
+from avr_bridge.masking import masked_address
 from avr_bridge.soak.collect import Collector, Progress
 from avr_bridge.soak.container import Container, tasks_of
 from avr_bridge.soak.generators import Generator, GeneratorFailed, Ready, open_generators
@@ -39,6 +41,7 @@ async def run_soak(
     plan: SoakPlan,
     thresholds: Thresholds,
     *,
+    version: str,
     layout: Layout,
     container: OpenContainer,
     stop: trio.Event,
@@ -49,6 +52,7 @@ async def run_soak(
     Args:
         plan: What to do.
         thresholds: What to ask.
+        version: Of avr-bridge, for the report.
         layout: How many generator processes, and which core is whose.
         container: Makes the container ready; it is left when the last call has ended.
         stop: When set, the calls end and what was measured until then is reported.
@@ -68,6 +72,7 @@ async def run_soak(
             run = _Run(plan, thresholds, layout, generators, measured, stop, watch)
             await run.carry_out()
     report = run.collector.report(
+        version=version,
         machine=machine_words(layout),
         started_at=started_at,
         subject=subject_figures(run.collector.samples, run.collector.ticks, plan.calls, run.tasks),
@@ -92,7 +97,7 @@ class _Run:
 
     def __attrs_post_init__(self) -> None:
         cores = self.layout.generator_cores
-        self.collector = Collector(self.plan, self.thresholds, cores)
+        self.collector = Collector(_without_secrets(self.plan), self.thresholds, cores)
 
     async def carry_out(self) -> None:
         """From the idle container to the container that is idle again."""
@@ -184,3 +189,9 @@ class _Run:
     def _tell(self, whole: list[Tick]) -> None:
         if whole:
             self.watch(self.collector.progress())
+
+
+def _without_secrets(plan: SoakPlan) -> SoakPlan:
+    """As the report may show it: a token may be in a header or in the address."""
+    headers = dict.fromkeys(plan.headers, "***")
+    return msgspec.structs.replace(plan, headers=headers, url=masked_address(plan.url))
