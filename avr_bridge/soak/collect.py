@@ -155,8 +155,9 @@ class Collector:
         )
 
     def _all_errors(self) -> dict[str, int]:
-        """By kind. Calls that fail behind the last tick are in their records only."""
-        of_calls = Counter(call.error for call in self.calls if call.error)
+        """By kind. Calls that fail behind the last tick are in their records only, as
+        ``kind: words``."""
+        of_calls = Counter(call.error.partition(":")[0] for call in self.calls if call.error)
         return dict(self._errors if self._errors.total() >= of_calls.total() else of_calls)
 
     def _merge(self) -> list[Tick]:

@@ -64,10 +64,10 @@ OWN_LIMITS = (
 
 def judged(report: Report, troubles: Sequence[str] = (), findings: Sequence[str] = ()) -> Report:
     """The report with its verdict, and with whether it holds."""
+    verdict = judge(report, troubles, findings)
     common = judge(msgspec.structs.replace(report, thresholds=HOLDS), troubles, findings)
-    return msgspec.structs.replace(
-        report, verdict=judge(report, troubles, findings), holds=common.passed
-    )
+    holds = common.passed and not verdict.void
+    return msgspec.structs.replace(report, verdict=verdict, holds=holds)
 
 
 def judge(report: Report, troubles: Sequence[str] = (), findings: Sequence[str] = ()) -> Verdict:
@@ -175,7 +175,7 @@ def _own_limits(report: Report) -> list[str]:
 
 
 def _no_probes(report: Report) -> list[str]:
-    if report.probes_ms.count:
+    if report.probes_ms.count or not any(tick.measured for tick in report.ticks):
         return []
     if report.plan.model_port is not None and report.calls_held:
         return [
