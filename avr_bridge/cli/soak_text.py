@@ -93,7 +93,7 @@ def say_report(console: Console, report: Report) -> None:
     console.print(table)
     console.print()
     for line in verdict_lines(report):
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(headline(report), style=STYLES[exit_code(report.verdict)]))
 
 
@@ -126,4 +126,4 @@ def say_limit(console: Console, found: LimitReport) -> None:
     console.print()
     console.print(table)
     console.print()
-    console.print(Text(f"limit: {found.words}", style="bold"))
+    console.print(Text(f"limit: {found.words}", style="bold"), soft_wrap=True)

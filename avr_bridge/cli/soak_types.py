@@ -34,7 +34,7 @@ class Duration(_Number):
     ) -> float:
         if isinstance(value, int | float):
             return float(value)
-        if not re.fullmatch(rf"({_NUMBER}(ms|s|m|h|$))+", value):
+        if not re.fullmatch(rf"{_NUMBER}|({_NUMBER}(ms|s|m|h))+", value):
             self.fail(f"{value!r} is no length of time such as 90s, 10m or 1h", param, ctx)
         parts = re.findall(rf"{_NUMBER}(ms|s|m|h|)", value)
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)

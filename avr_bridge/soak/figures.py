@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 __all__ = ["figure_rows", "headline", "verdict_lines"]
 
+NOT_WATCHED = [("container", "not watched: no --pid")]
+SLOPE_LEAST_S = 300
+"""Of a slope in memory that is shown: over less it is the allocator's steps."""
+
 
 def headline(report: Report) -> str:
     """The verdict in a word or two."""
@@ -61,7 +65,7 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
         rows.append(("tools", f"{answered} of {tools} answered"))
     if report.arrivals:
         rows.append(("short calls", f"{report.arrivals}, {report.arrivals_failed} of them failed"))
-    rows += _subject_rows(report.subject) if report.subject else [("container", "not watched")]
+    rows += _subject_rows(report.subject, measured) if report.subject else NOT_WATCHED
     lag = report.generator_lag_ms
     rows += [
         (
@@ -74,7 +78,8 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
     return rows
 
 
-def _subject_rows(subject: SubjectFigures) -> list[tuple[str, str]]:
+def _subject_rows(subject: SubjectFigures, measured_s: int) -> list[tuple[str, str]]:
+    slope = f", {subject.rss_slope_mb_per_h:+.1f} MB/h" if measured_s >= SLOPE_LEAST_S else ""
     rows = [
         (
             "container's processor",
@@ -84,7 +89,7 @@ def _subject_rows(subject: SubjectFigures) -> list[tuple[str, str]]:
         (
             "container's memory",
             f"{subject.rss_idle_mb:.1f} MB idle, {subject.rss_mb:.1f} MB with calls "
-            f"({subject.rss_mb_per_call:.3f} MB per call, {subject.rss_slope_mb_per_h:+.1f} MB/h), "
+            f"({subject.rss_mb_per_call:.3f} MB per call{slope}), "
             f"{subject.rss_after_mb:.1f} MB after",
         ),
         (

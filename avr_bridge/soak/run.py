@@ -120,7 +120,7 @@ class _Run:
             self.troubles.append(f"a generator hung: no end after {self._longest_s():.0f} s")
         if watched and not self.findings:
             await trio.sleep(SETTLED_S)
-            self._take(watched, begun_s)
+            self._take(watched, begun_s, calls_up=0)
             self.tasks = (tasks_idle, await tasks_of(self.plan.url, self.plan.headers))
 
     def _longest_s(self) -> float:
@@ -136,14 +136,14 @@ class _Run:
     async def _sample(self, watched: WatchedProcess, begun_s: float) -> None:
         for second in range(1, 10**9):
             await trio.sleep_until(begun_s + second * SAMPLE_S)
-            if not self._take(watched, begun_s):
+            if not self._take(watched, begun_s, self.collector.calls_up):
                 return
 
-    def _take(self, watched: WatchedProcess, begun_s: float) -> bool:
+    def _take(self, watched: WatchedProcess, begun_s: float, calls_up: int) -> bool:
         """One sample; False: the process has ended, which is a finding."""
         at_s = trio.current_time() - begun_s
         try:
-            sample = watched.sample(at_s, self.collector.calls_up)
+            sample = watched.sample(at_s, calls_up)
         except SubjectGone:
             words = self.container.last_words()
             said = f"; its last words:\n{words}" if words else ""

@@ -217,7 +217,7 @@ def outcomes(report: Report) -> list[tuple[str, str]]:
             found.append((wish, words if value > limit else ""))
 
     most("round trip p99", " ms", report.probes_ms.p99, asked.max_p99_ms)
-    if asked.min_heard is not None:
+    if asked.min_heard is not None and report.calls:
         ends = {"caller": report.heard_share_least, "model": report.model_heard_share_least}
         for end, share in ends.items():
             if share is not None:
