@@ -168,9 +168,13 @@ def test_lines_are_told_where_there_is_no_terminal(story: Callable[[str], None])
     assert "measuring" in lines[-1]
 
 
-def test_a_container_is_waited_for_with_a_stand_in(story: Callable[[str], None]) -> None:
+def test_a_container_is_waited_for_with_a_stand_in(
+    story: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The address for its settings is printed, and calls begin when it takes connections."""
     story("good")
+    monkeypatch.setattr(container, "ASK_S", 0.1)
+    monkeypatch.setattr(soak_run, "SETTLED_S", 0.0)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
         result = run(url, "--with-model", "0", "--yes", "--duration", "8s", "--pid", "1")
