@@ -98,6 +98,8 @@ def _subject_rows(subject: SubjectFigures, measured_s: int) -> list[tuple[str, s
             f"{_known(subject.descriptors_after)} after",
         ),
     ]
+    if subject.others_share is not None:
+        rows.append(("others on its core", f"{subject.others_share:.0%} of it"))
     if subject.tasks_idle is not None and subject.tasks_after is not None:
         rows.append(("tasks", f"{subject.tasks_idle} idle, {subject.tasks_after} after"))
     return rows

@@ -119,7 +119,12 @@ class CallRecord(msgspec.Struct, frozen=True, tag="call"):
 
 
 class ProcessSample(msgspec.Struct, frozen=True):
-    """The container's process, its children included, at one moment."""
+    """The container's process, its children included, at one moment.
+
+    Attributes:
+        core_busy_s: How long the core that it is bound to was not idle, whoever used it, since the
+            machine's start; None: it is bound to none.
+    """
 
     at_s: float
     cpu_s: float
@@ -127,6 +132,7 @@ class ProcessSample(msgspec.Struct, frozen=True):
     descriptors: int
     threads: int
     calls_up: int
+    core_busy_s: float | None = None
 
 
 class SubjectFigures(msgspec.Struct, frozen=True):
@@ -146,6 +152,8 @@ class SubjectFigures(msgspec.Struct, frozen=True):
         threads_after: After the last call.
         tasks_idle: Trio tasks before the first call, if the container tells; else None.
         tasks_after: After the last call.
+        others_share: What others used of the core that it is bound to, the hypervisor's other
+            guests among them; None: it is bound to none.
     """
 
     cpu_ms_per_call_s: float
@@ -161,6 +169,7 @@ class SubjectFigures(msgspec.Struct, frozen=True):
     threads_after: int
     tasks_idle: int | None = None
     tasks_after: int | None = None
+    others_share: float | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -30,13 +30,14 @@ class SubjectGone(AvrBridgeError):
 class WatchedProcess:
     """A process and its children, worker processes among them."""
 
-    def __init__(self, pid: int) -> None:
-        """Watch the process `pid`.
+    def __init__(self, pid: int, core: int | None = None) -> None:
+        """Watch the process `pid`, and the core that it is bound to.
 
         Raises:
             SubjectGone: There is none.
         """
         self._psutil: Any = importlib.import_module("psutil")  # of the extra `soak`
+        self._core = core
         try:
             self._root = self._psutil.Process(pid)
         except self._psutil.Error as error:
@@ -68,7 +69,19 @@ class WatchedProcess:
             descriptors=int(descriptors) if descriptors >= 0 else UNKNOWN,
             threads=int(threads),
             calls_up=calls_up,
+            core_busy_s=self._core_busy_s(),
         )
+
+    def _core_busy_s(self) -> float | None:
+        if self._core is None:
+            return None
+        cores = self._psutil.cpu_times(percpu=True)
+        if self._core >= len(cores):
+            return None  # some cores are off line, and their numbers are not in order
+        times = cores[self._core]
+        # A guest's time is in the user's already; what the hypervisor took is time lost as well.
+        names = ("user", "nice", "system", "irq", "softirq", "steal")
+        return sum(getattr(times, name, 0.0) for name in names)
 
     def _figures(self, process: Any) -> tuple[float, float, float, float]:
         with process.oneshot():
@@ -101,8 +114,15 @@ def subject_figures(
     if not measured or len(samples) < 2:
         return None
     begin_s, end_s = _begin(ticks, measured[0]), measured[-1].at_s
+    times = [(sample.at_s, sample.cpu_s) for sample in samples]
     inside = [sample for sample in samples if begin_s <= sample.at_s <= end_s] or [samples[-1]]
-    cpu_s = _cpu_at(samples, end_s) - _cpu_at(samples, begin_s)
+    cpu_s = _at(end_s, times) - _at(begin_s, times)
+    span_s = end_s - begin_s
+    busy = [(sample.at_s, sample.core_busy_s) for sample in samples if sample.core_busy_s]
+    others_share = None
+    if busy and span_s > 0:
+        others_s = _at(end_s, busy) - _at(begin_s, busy) - cpu_s
+        others_share = max(0.0, others_s / span_s)
     call_s = 0.0
     before_s = begin_s
     for tick in measured:
@@ -112,7 +132,7 @@ def subject_figures(
     rss_mb = statistics.median(sample.rss_mb for sample in inside)
     return SubjectFigures(
         cpu_ms_per_call_s=cpu_s * 1000 / call_s if call_s else 0.0,
-        cpu_share=cpu_s / (end_s - begin_s) if end_s > begin_s else 0.0,
+        cpu_share=cpu_s / span_s if span_s > 0 else 0.0,
         rss_idle_mb=first.rss_mb,
         rss_mb=rss_mb,
         rss_mb_per_call=(rss_mb - first.rss_mb) / calls,
@@ -124,6 +144,7 @@ def subject_figures(
         threads_after=last.threads,
         tasks_idle=tasks[0],
         tasks_after=tasks[1],
+        others_share=others_share,
     )
 
 
@@ -141,13 +162,13 @@ def _begin(ticks: Sequence[Tick], first: Tick) -> float:
     return ends[-1] if ends else max(0.0, first.at_s - 1)
 
 
-def _cpu_at(samples: Sequence[ProcessSample], at_s: float) -> float:
-    """Processor time at a moment, between two samples by the straight line."""
-    before = samples[0]
-    for sample in samples:
-        if sample.at_s >= at_s:
-            span_s = sample.at_s - before.at_s
-            part = (at_s - before.at_s) / span_s if span_s > 0 else 1.0
-            return before.cpu_s + (sample.cpu_s - before.cpu_s) * part
-        before = sample
-    return before.cpu_s
+def _at(at_s: float, points: Sequence[tuple[float, float]]) -> float:
+    """A value at a moment, between two (seconds, value) by the straight line."""
+    before_s, before = points[0]
+    for now_s, now in points:
+        if now_s >= at_s:
+            span_s = now_s - before_s
+            part = (at_s - before_s) / span_s if span_s > 0 else 1.0
+            return before + (now - before) * part
+        before_s, before = now_s, now
+    return before

@@ -47,6 +47,9 @@ FRAME_MS = 20.0
 LATE_PART = 1 / 3
 """Of the asked round trip. The generator's own lateness counts once in a round trip, where it
 reads the answer; a third leaves two for what is measured."""
+OTHERS_SHARE = 0.15
+"""Of the container's core. The kernel's work for its sockets is a few per cent of this; the rest is
+taken by other programs, or other guests of the machine."""
 LEAST_SECONDS = 5
 """Measured seconds; fewer say nothing about a percentile."""
 LEAST_SHARE = 0.8
@@ -79,7 +82,8 @@ def judge(report: Report, troubles: Sequence[str] = (), findings: Sequence[str] 
         findings: What befell the container, in words: each is a miss, asked for or not.
     """
     missed = [*findings, *_no_call(report), *_missed(report)]
-    return Verdict(void=[*troubles, *_void(report)], missed=missed)
+    others = _others(report) if missed else []
+    return Verdict(void=[*troubles, *_void(report), *others], missed=missed)
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -157,6 +161,17 @@ def _late(report: Report, measured: list[Tick]) -> list[str]:
             "generator, or the machine, was late itself"
         ]
     return []
+
+
+def _others(report: Report) -> list[str]:
+    """Only where something was missed: who has less than a core and reaches all is no worse."""
+    share = report.subject.others_share if report.subject else None
+    if share is None or share <= OTHERS_SHARE:
+        return []
+    return [
+        f"others used {share:.0%} of the container's core, so that what it missed may be theirs: "
+        "run on a quiet machine"
+    ]
 
 
 def _own_limits(report: Report) -> list[str]:

@@ -104,6 +104,18 @@ def test_the_containers_cost_is_that_of_the_measured_time() -> None:
     assert (figures.tasks_idle, figures.tasks_after) == (7, 8)
 
 
+def test_what_others_took_of_the_core_is_told() -> None:
+    """A core that was busy for half of the time, of which the container used 30 %: 20 % theirs."""
+    ticks = [tick(second) for second in range(1, 11)]
+    samples = [ProcessSample(s, 0.3 * s, 60, 9, 3, 10, 100 + 0.5 * s) for s in range(12)]
+    figures = subject_figures(samples, ticks, calls=10)
+    assert figures is not None
+    assert figures.others_share == pytest.approx(0.2)
+    unbound = subject_figures([sample(0, 0, 1), sample(11, 3, 1)], ticks, calls=10)
+    assert unbound is not None
+    assert unbound.others_share is None
+
+
 def test_no_figures_without_a_measured_second() -> None:
     """A run that was cut in its ramp says nothing of the cost."""
     samples = [sample(0, 1, 1), sample(1, 2, 1)]

@@ -10,7 +10,7 @@ import pytest
 from avr_bridge.soak.plan import Thresholds
 from avr_bridge.soak.results import Report, Verdict
 from avr_bridge.soak.verdict import HOLDS, exit_code, judge, judged, late_limit_ms
-from tests.soak.runs import SECONDS, record, run, tick
+from tests.soak.runs import SECONDS, SUBJECT, record, run, tick
 
 
 def seconds(count: int = SECONDS, **changed: Any) -> list[Any]:
@@ -129,6 +129,16 @@ def test_a_container_that_takes_no_call_is_a_miss() -> None:
     verdict = judge(report)
     assert verdict.void == []
     assert verdict.missed == ["no call came up: refused (6 times)"]
+
+
+def test_a_core_that_others_used_excuses_a_miss_and_nothing_else() -> None:
+    """A quarter of it gone: void if something was missed; passed if all was reached anyway."""
+    shared = msgspec.structs.replace(SUBJECT, others_share=0.25)
+    slow = run(seconds(probes_ms=[100.0]), asked=ALL, subject=shared)
+    assert "others used 25% of the container's core" in judge(slow).void[0]
+    assert judge(run(asked=ALL, subject=shared)).passed
+    quiet = msgspec.structs.replace(SUBJECT, others_share=0.05)
+    assert judge(run(seconds(probes_ms=[100.0]), asked=ALL, subject=quiet)).void == []
 
 
 def test_troubles_are_void_and_findings_are_missed() -> None:
