@@ -42,8 +42,8 @@ class LimitReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         limit: Most calls that held; 0: none did.
-        ended: Why the search ended: ``found``, ``interrupted``, ``generator`` (a step was void
-            twice: more calls may hold than `limit`).
+        ended: Why the search ended: ``found``, ``interrupted``, or ``void`` (a step was void twice:
+            more calls may hold than `limit`).
         words: The same for a person.
         steps: In order.
     """
@@ -84,10 +84,12 @@ async def find_limit(
             ended = "interrupted"
             break
         if outcome == "void" and again:
-            ended = "generator"
+            ended = "void"
             break
         search.report(outcome == "held")
-    return LimitReport(limit=search.held, ended=ended, words=_words(search, ended), steps=steps)
+    return LimitReport(
+        limit=search.held, ended=ended, words=_words(search, ended, steps), steps=steps
+    )
 
 
 def _outcome(report: Report) -> str:
@@ -96,10 +98,13 @@ def _outcome(report: Report) -> str:
     return "missed" if report.verdict.missed else "held"
 
 
-def _words(search: LimitSearch, ended: str) -> str:
+def _words(search: LimitSearch, ended: str, steps: list[Step]) -> str:
     held = f"{search.held} calls hold" if search.held else "not even the first step holds"
-    if ended == "generator":
-        return f"{held}; {GENERATOR_IS_THE_LIMIT} beyond"
+    if ended == "void":
+        why = steps[-1].report.verdict.void[0]
+        if "the generator" in why:
+            return f"{held}; {GENERATOR_IS_THE_LIMIT} beyond"
+        return f"{held}; beyond, nothing could be judged: {why}"
     if ended == "interrupted":
         return f"interrupted: {held} so far"
     return f"{held}, {search.failed} do not" if search.failed else held

@@ -217,7 +217,7 @@ async def test_a_search_ends_where_the_generator_does(story: Callable[[str], Non
 
     found = await find_limit(LimitSearch(5), run_at, lambda _: None)
     assert [step.outcome for step in found.steps] == ["void", "void"]
-    assert found.ended == "generator"
+    assert found.ended == "void"
     assert "the generator is the limit" in found.words
 
 
