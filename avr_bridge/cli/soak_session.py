@@ -142,8 +142,13 @@ class Session:
             assert model_url is not None
             port = urlsplit(plan.url).port
             assert port is not None
-            core, with_tool = choices.layout.bridge_core, plan.tools_per_min > 0
-            async with open_own_bridge(model_url, port, core=core, with_tool=with_tool) as bridge:
+            async with open_own_bridge(
+                model_url,
+                port,
+                core=choices.layout.bridge_core,
+                with_tool=plan.tools_per_min > 0,
+                codec=plan.codec,
+            ) as bridge:
                 display.begin(title)
                 yield bridge
             return

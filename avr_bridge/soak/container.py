@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -87,15 +86,16 @@ def free_port() -> int:
 
 
 def own_environ(
-    environ: Mapping[str, str], *, port: int, model_url: str, tools: str
+    environ: Mapping[str, str], *, port: int, model_url: str, tools: str, codec: str = "any"
 ) -> dict[str, str]:
     """The environment of our own bridge: the user's settings, but for its neighbours.
 
     Logs are kept to warnings unless AVR_LOG_LEVEL is set: a line for each call is not what is to
-    be measured.
+    be measured. Where the stand-in speaks PCM only it is not asked for anything else.
     """
     kept = {name: value for name, value in environ.items() if name not in NOT_OURS}
     return {
+        **({"OPENAI_AUDIO_FORMAT": "pcm"} if codec == "pcm" else {}),
         "AVR_LOG_LEVEL": "warning",
         **kept,
         "OPENAI_API_KEY": "soak",
@@ -110,7 +110,12 @@ def own_environ(
 
 @asynccontextmanager
 async def open_own_bridge(
-    model_url: str, port: int, *, core: int | None = None, with_tool: bool = False
+    model_url: str,
+    port: int,
+    *,
+    core: int | None = None,
+    with_tool: bool = False,
+    codec: str = "any",
 ) -> AsyncIterator[Container]:
     """Run ``avr-bridge serve`` on this port, with the stand-in as its model, until the body ends.
 
@@ -121,7 +126,7 @@ async def open_own_bridge(
         if with_tool:
             await trio.Path(folder, "soak_lookup.py").write_text(TOOL)
         command = (sys.executable, "-m", "avr_bridge", "serve")
-        environ = own_environ(os.environ, port=port, model_url=model_url, tools=str(Path(folder)))
+        environ = own_environ(os.environ, port=port, model_url=model_url, tools=folder, codec=codec)
         async with open_child(command, core=core, env=environ) as child:
             with trio.move_on_after(START_S):
                 while child.process.poll() is None:

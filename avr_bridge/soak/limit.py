@@ -99,7 +99,7 @@ def _outcome(report: Report) -> str:
 
 
 def _words(search: LimitSearch, ended: str, steps: list[Step]) -> str:
-    held = f"{search.held} calls hold" if search.held else "not even the first step holds"
+    held = f"{search.held} calls hold" if search.held else "no step held"
     if ended == "void":
         why = steps[-1].report.verdict.void[0]
         if "the generator" in why:
