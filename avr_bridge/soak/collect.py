@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Collector", "Progress"]
 
-LEAST_TALK_S = 1.0
-"""Of a call whose heard share counts: less is a few frames, and their rounding."""
+LEAST_TALK_S = 10.0
+"""Of a call whose heard share counts, in a run that is twice as long: one of the model's deltas, of
+which the last may be on its way, is 1 % of it. In a shorter run half of the measured time."""
+FEW_FRAMES_S = 1.0
+"""The same where all calls are shorter."""
 
 
 @attrs.frozen
@@ -123,7 +126,9 @@ class Collector:
         measured = [tick for tick in self.ticks if tick.measured]
         steady = [call for call in self.calls if call.kind == "steady"]
         arrivals = [call for call in self.calls if call.kind == "arrival"]
-        model_heard = _shares(steady, "model_heard_share")
+        least_s = min(LEAST_TALK_S, len(measured) / 2)
+        heard = _shares(steady, "heard_share", least_s)
+        model_heard = _shares(steady, "model_heard_share", least_s)
         return Report(
             plan=self.plan,
             thresholds=self._thresholds,
@@ -134,11 +139,11 @@ class Collector:
             set_up_ms=_spread(call.set_up_ms for call in self.calls),
             first_audio_ms=_spread(call.first_audio_ms for call in self.calls),
             probes_ms=Spread.of([ms for tick in measured for ms in tick.probes_ms]),
-            heard_share_least=min(_shares(steady, "heard_share"), default=0.0),
+            heard_share_least=min(heard, default=0.0),
             model_heard_share_least=min(model_heard, default=None),
             underruns=sum(call.underruns for call in steady),
             underrun_ms=sum(call.underrun_ms for call in steady),
-            gap_ms=Spread.of([call.gap_ms for call in steady if call.talked_s >= LEAST_TALK_S]),
+            gap_ms=Spread.of([call.gap_ms for call in steady if call.talked_s >= least_s]),
             lost_probes=sum(tick.lost_probes for tick in measured),
             stop_ms=Spread.of([ms for call in self.calls for ms in call.stop_ms]),
             arrivals=len(arrivals),
@@ -199,14 +204,11 @@ def _spread(values: Iterable[float | None]) -> Spread:
     return Spread.of([value for value in values if value is not None])
 
 
-def _shares(calls: list[CallRecord], name: str) -> list[float]:
+def _shares(calls: list[CallRecord], name: str, least_s: float) -> list[float]:
     """What each call heard. One that failed before it could talk heard nothing; one that was hung
-    up by plan so soon does not count."""
-    shares = []
-    for call in calls:
-        share = getattr(call, name)
-        if call.talked_s >= LEAST_TALK_S and share is not None:
-            shares.append(share)
-        elif call.error and name == "heard_share":
-            shares.append(0.0)
-    return shares
+    up by plan so soon does not count, unless all were."""
+    long = [call for call in calls if call.talked_s >= least_s]
+    counted = long or [call for call in calls if call.talked_s >= FEW_FRAMES_S]
+    shares = [share for call in counted if (share := getattr(call, name)) is not None]
+    deaf = [call for call in calls if call.error and call.talked_s < least_s]
+    return shares + [0.0] * len(deaf) if name == "heard_share" else shares

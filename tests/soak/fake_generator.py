@@ -43,7 +43,7 @@ def call(number: int, **changed: object) -> None:
             "kind": "steady",
             "set_up_ms": 5.0,
             "first_audio_ms": 40.0,
-            "talked_s": 8.0,
+            "talked_s": 20.0,
             "heard_share": 0.999,
             "model_heard_share": 0.998,
             "underruns": 0,

@@ -237,6 +237,9 @@ def test_our_own_bridge_gets_no_secret_of_the_environment() -> None:
         "ws://m",
         "9",
     )
+    assert "OPENAI_AUDIO_FORMAT" not in ours
+    pcm = container.own_environ(environ, port=9, model_url="ws://m", tools="/t", codec="pcm")
+    assert pcm["OPENAI_AUDIO_FORMAT"] == "pcm"
     assert (ours["AVR_RESAMPLER"], ours["AVR_LOG_LEVEL"]) == ("fir", "warning")
 
 

@@ -68,6 +68,8 @@ def test_a_call_hung_up_by_plan_at_once_does_not_count_as_deaf() -> None:
     early = record(1, talked_s=0.2, heard_share=0.3, model_heard_share=0.1, ended_by="hangup")
     assert run(calls=[early, record(2)]).heard_share_least == 0.999
     assert run(calls=[early, record(2)]).model_heard_share_least == 0.998
+    brief = [record(number, talked_s=3.0, ended_by="hangup") for number in range(3)]
+    assert run(calls=brief).heard_share_least == 0.999
     failed = record(1, talked_s=0.2, heard_share=0.3, error="lost")
     assert run(calls=[failed, record(2)]).heard_share_least == 0.0
 
