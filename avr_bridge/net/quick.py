@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["READ_BYTES", "QuickStream"]
 
-READ_BYTES = 65_536
-"""At once, at the most: far more than a tick's frames."""
+READ_BYTES = 16_384
+"""At once, at the most: ten times what a call sends in the longest tick, and what is done with it
+keeps other calls waiting."""
 
 
 class QuickStream(trio.abc.HalfCloseableStream):

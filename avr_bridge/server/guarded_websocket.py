@@ -36,6 +36,10 @@ sound, which a call may send at once, in three of the longest messages; a networ
 10 s needs 0.2 MB of it. More than this a caller cannot leave in memory, however fast it is."""
 
 
+FRAMES_AT_A_TIME = 32
+"""Of one read, until other calls have their turn: 1 ms of the dearest, a ping with its pong."""
+
+
 class GuardedWebsocket(WSStream):
     """Hypercorn's WebSocket stream, but it says why it ends: to the peer and to the call."""
 
@@ -84,7 +88,9 @@ class GuardedWebsocket(WSStream):
     async def _read(self, data: bytes) -> None:
         """Whole text frames go to the call at once; all else goes through wsproto."""
         now_s = trio.current_time()
-        for found in self._splitter.push(data):
+        for number, found in enumerate(self._splitter.push(data)):
+            if number % FRAMES_AT_A_TIME == FRAMES_AT_A_TIME - 1:
+                await trio.lowlevel.checkpoint()
             self._part_since_s = now_s
             if isinstance(found, bytes):
                 self.connection.receive_data(found)
