@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from avr_bridge.audio.format import PCM16_8K
+from avr_bridge.audio.format import FRAME_MS, PCM16_8K
 from avr_bridge.audio.pacing import Pacer
 from avr_bridge.audio.playback import Heard, PlaybackLedger
 from avr_bridge.audio.playout import Playout
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
 
 __all__ = ["pump_outbound"]
 
-CHUNK_FRAMES = 2
-"""Frames to a message in the steady state: half the messages, and 40 ms more in the queue that
-an interruption clears. avr-core cuts messages into frames itself."""
+CHUNK_FRAMES = 4
+"""Frames to a message in the steady state: a quarter of the messages. avr-core cuts them into
+frames itself. What lies ahead at the peer swings between the transport's lead and 80 ms less; of a
+transport with a short lead never under half of it."""
 
 LOOP_AFTER_S = 0.4
 """A tool that is faster than this needs no sound."""
@@ -90,7 +91,8 @@ class _OutboundPump:
         self._transport = transport
         self._stats = stats
         self._playout = Playout(PCM16_8K)
-        self._pacer = Pacer(transport.lead_ms, CHUNK_FRAMES)
+        chunk_frames = min(CHUNK_FRAMES, max(transport.lead_ms // FRAME_MS // 2, 1))
+        self._pacer = Pacer(transport.lead_ms, chunk_frames)
         self._ledger = PlaybackLedger()
         self._finished: dict[str, Callable[[str], None]] = {}
         self._to_be_heard: deque[tuple[float, str, Callable[[str], None]]] = deque()
