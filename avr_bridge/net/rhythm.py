@@ -16,10 +16,7 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LONGEST_PERIOD_MS", "Rhythm", "run_rhythm", "the_rhythm"]
-
-LONGEST_PERIOD_MS = 60
-"""Three frames. What it adds to an answer's delay is still a tenth of what a listener notices."""
+__all__ = ["PERIODS_MS", "Rhythm", "run_rhythm", "the_rhythm"]
 
 MEASURE_EVERY_S = 0.25
 """An overload is felt within a second, and a step of the bridge itself is no overload."""
@@ -27,15 +24,17 @@ MEASURE_EVERY_S = 0.25
 _WEIGHT = 0.5
 """Of the newest measure of the load, in a running mean: half a second of memory."""
 
-PERIODS_MS = (0, 20, 40, 60)
-"""One frame of every call to a tick, then two, then three."""
+PERIODS_MS = (0, 20, 40)
+"""No delay; one frame of every call to a tick; two. Half of the period is added to an answer's
+delay on average. Three frames to a tick save next to nothing more."""
 
-SLOWER_ABOVE = (0.40, 0.60, 0.85)
-"""Load from which the next longer period is taken, for each but the longest."""
+SLOWER_ABOVE = (0.32, 0.26)
+"""Load from which the next longer period is taken, for each but the longest. A third of a core is
+where new calls, bursts and other programs begin to be heard in a call's jitter."""
 
-FASTER_BELOW = (0.18, 0.38, 0.60)
+FASTER_BELOW = (0.14, 0.15)
 """Load below which the next shorter one is taken, for each but the shortest. Well under the bound
-above, because a longer period itself lowers the load by a third to a half."""
+above, because a longer period itself lowers the load: by a quarter, then by a fifth."""
 
 
 class Rhythm:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from avr_bridge.net.rhythm import LONGEST_PERIOD_MS, PERIODS_MS, Rhythm
+from avr_bridge.net.rhythm import PERIODS_MS, Rhythm
 from avr_bridge.sections import LONGEST_BATCH_MS
 
 if TYPE_CHECKING:
@@ -43,19 +43,19 @@ async def test_the_period_follows_the_load(
     assert rhythm.period_s == 0
     meter.load = 0.95
     await trio.sleep(5)
-    assert rhythm.period_s * 1000 == LONGEST_PERIOD_MS
+    assert rhythm.period_s * 1000 == max(PERIODS_MS)
     assert rhythm.load == pytest.approx(0.95, abs=0.01)
     meter.load = 0.05
     await trio.sleep(5)
     assert rhythm.period_s == 0
 
 
-@pytest.mark.parametrize("unbatched_load", [0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3])
+@pytest.mark.parametrize("unbatched_load", [0.1, 0.2, 0.25, 0.3, 0.33, 0.36, 0.45, 0.6, 1.0, 1.3])
 async def test_the_period_settles(
     unbatched_load: float, autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     """A longer period lowers the load by itself: at no load does the period swing to and fro."""
-    saved = {0: 0.0, 20: 0.35, 40: 0.5, 60: 0.55}
+    saved = {0: 0.0, 20: 0.25, 40: 0.4}
     meter = Meter()
     rhythm = meter.rhythm()
     nursery.start_soon(rhythm.run)
@@ -100,4 +100,4 @@ async def test_nobody_is_left_waiting_when_the_ticks_end(autojump_clock: MockClo
 
 def test_no_period_is_longer_than_is_promised() -> None:
     """Sixty milliseconds of added delay, at the most, by itself or by a setting."""
-    assert max(PERIODS_MS) == LONGEST_PERIOD_MS == LONGEST_BATCH_MS == 60
+    assert max(PERIODS_MS) <= LONGEST_BATCH_MS == 60
