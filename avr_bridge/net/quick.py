@@ -39,6 +39,7 @@ class QuickStream(trio.abc.HalfCloseableStream):
     def __init__(self, stream: trio.SocketStream, *, in_rhythm: bool = False) -> None:
         self._stream = stream
         self._rhythm: Rhythm | None = the_rhythm() if in_rhythm else None
+        self._place = self._rhythm.join() if self._rhythm else 0
         self.socket = stream.socket
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -50,7 +51,7 @@ class QuickStream(trio.abc.HalfCloseableStream):
         """
         while True:
             if self._rhythm is not None and self._rhythm.period_s:
-                await self._rhythm.wait_tick()
+                await self._rhythm.wait_tick(self._place)
             else:
                 # At once, without a first try: there is never anything yet.
                 await trio.lowlevel.wait_readable(self._descriptor())

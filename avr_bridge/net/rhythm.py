@@ -1,9 +1,10 @@
 """When callers' sockets are read: at once while there is time, together at ticks while not.
 
 What a frame costs is mostly its wake-up: four system calls and a task switch. A busy program
-therefore lets its readers sleep to a tick that all of them share, and each then finds what has come
+therefore lets its readers sleep to ticks that they share, and each then finds what has come
 meanwhile: one read, one message to the model, no call of epoll. The price is delay, up to one
-period; so the period follows the load. Knows no sockets and no calls.
+period; so the period follows the load. Readers are spread over the ticks of a period: woken all at
+once, a hundred of them would keep each other waiting. Knows no sockets and no calls.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["PERIODS_MS", "Rhythm", "run_rhythm", "the_rhythm"]
+
+TICK_S = 0.005
+"""From tick to tick; of a period of 40 ms, each serves an eighth of the readers."""
 
 MEASURE_EVERY_S = 0.25
 """An overload is felt within a second, and a step of the bridge itself is no overload."""
@@ -56,7 +60,9 @@ class Rhythm:
         self._fixed_ms = fixed_ms
         self._busy_s = busy_s
         self._clock_s = clock_s
-        self._waiting = trio.lowlevel.ParkingLot()
+        longest_s = max(*PERIODS_MS, fixed_ms or 0) / 1000
+        self._waiting = [trio.lowlevel.ParkingLot() for _ in range(_ticks_of(longest_s))]
+        self._readers = 0
         self._step = 0
         self._period_s = 0.0
         self._load = 0.0
@@ -71,9 +77,14 @@ class Rhythm:
         """Share of a core that this program has used of late."""
         return self._load
 
-    async def wait_tick(self) -> None:
-        """Wait for the next tick, or for the end of the ticks."""
-        await self._waiting.park()
+    def join(self) -> int:
+        """A new reader's place among the others, for `wait_tick`."""
+        self._readers += 1
+        return self._readers
+
+    async def wait_tick(self, place: int) -> None:
+        """Wait for the next tick of this place, or for the end of the ticks."""
+        await self._waiting[place % _ticks_of(self._period_s)].park()
 
     async def run(self) -> None:
         """Measure, and give the ticks. Runs until cancelled."""
@@ -83,19 +94,30 @@ class Rhythm:
             await self._beat()
         finally:
             self._period_s = 0.0
-            self._waiting.unpark_all()
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiting in self._waiting:
+            waiting.unpark_all()
 
     async def _beat(self) -> None:
         measured_s, busy_s = self._clock_s(), self._busy_s()
-        measure_due_s = due_s = trio.current_time()
+        now_s = trio.current_time()
+        measure_due_s, tick_due_s = now_s + MEASURE_EVERY_S, now_s
+        number, period_s = 0, 0.0
         while True:
-            if self._period_s:
-                # Absolute, so that ticks do not drift; a tick that was missed is not made up for.
-                due_s = max(due_s + self._period_s, trio.current_time())
-                await trio.sleep_until(due_s)
+            if self._period_s != period_s:
+                period_s = self._period_s
+                self._wake_all()  # their places have changed
+            if period_s:
+                # Absolute, so that ticks do not drift. Missed ones fall at once, but no more than
+                # a period of them.
+                tick_due_s = max(tick_due_s + TICK_S, trio.current_time() - period_s)
+                await trio.sleep_until(tick_due_s)
+                number += 1
+                self._waiting[number % _ticks_of(period_s)].unpark_all()
             else:
                 await trio.sleep(MEASURE_EVERY_S)
-            self._waiting.unpark_all()
             if trio.current_time() < measure_due_s:
                 continue
             measure_due_s = trio.current_time() + MEASURE_EVERY_S
@@ -114,6 +136,10 @@ class Rhythm:
         elif self._step and self._load < FASTER_BELOW[self._step - 1]:
             self._step -= 1
         self._period_s = PERIODS_MS[self._step] / 1000
+
+
+def _ticks_of(period_s: float) -> int:
+    return max(round(period_s / TICK_S), 1)
 
 
 _rhythm: trio.lowlevel.RunVar[Rhythm] = trio.lowlevel.RunVar("avr_bridge.rhythm")

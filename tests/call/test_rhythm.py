@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,22 +69,51 @@ async def test_the_period_settles(
     assert len(set(periods[50:])) == 1
 
 
-async def test_all_readers_share_a_tick(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    """Whenever they begin to wait, they are woken together, on an absolute beat."""
+async def test_readers_share_ticks(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """Spread over the period, two to a tick, each on an absolute beat."""
     rhythm = Meter().rhythm(40)
-    woken: list[float] = []
+    woken: dict[int, list[float]] = {}
 
-    async def read(after_s: float) -> None:
-        await trio.sleep(after_s)
-        await rhythm.wait_tick()
-        woken.append(trio.current_time())
+    async def read(place: int) -> None:
+        woken[place] = []
+        while True:
+            await rhythm.wait_tick(place)
+            woken[place].append(trio.current_time())
 
     nursery.start_soon(rhythm.run)
-    start_s = trio.current_time()
-    async with trio.open_nursery() as readers:
-        for number in range(10):
-            readers.start_soon(read, 0.081 + number * 0.003)
-    assert [round(at_s - start_s, 6) for at_s in woken] == [0.12] * 10
+    await trio.sleep(0.011)
+    for _ in range(16):
+        nursery.start_soon(read, rhythm.join())
+    await trio.sleep(10)
+    nursery.cancel_scope.cancel()
+    for times in woken.values():
+        assert [b - a for a, b in pairwise(times)] == pytest.approx([0.04] * (len(times) - 1))
+    firsts = sorted(round(times[0], 6) for times in woken.values())
+    assert len(set(firsts)) == 8
+    assert firsts[::2] == firsts[1::2]
+
+
+async def test_missed_ticks_fall_at_once(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """A program that was held up for a minute: no reader is left out, none is woken time and again
+    for what it missed."""
+    rhythm = Meter().rhythm(20)
+    woken = 0
+
+    async def read(place: int) -> None:
+        nonlocal woken
+        while True:
+            await rhythm.wait_tick(place)
+            woken += 1
+
+    nursery.start_soon(rhythm.run)
+    for _ in range(4):
+        nursery.start_soon(read, rhythm.join())
+    await trio.sleep(1)
+    woken = 0
+    autojump_clock.jump(60)
+    await trio.sleep(0.001)
+    assert 4 <= woken <= 8
+    nursery.cancel_scope.cancel()
 
 
 async def test_nobody_is_left_waiting_when_the_ticks_end(autojump_clock: MockClock) -> None:
@@ -92,7 +122,7 @@ async def test_nobody_is_left_waiting_when_the_ticks_end(autojump_clock: MockClo
     async with trio.open_nursery() as readers, trio.open_nursery() as beating:
         beating.start_soon(rhythm.run)
         await trio.sleep(0.1)
-        readers.start_soon(rhythm.wait_tick)
+        readers.start_soon(rhythm.wait_tick, 3)
         await trio.testing.wait_all_tasks_blocked()
         beating.cancel_scope.cancel()
     assert rhythm.period_s == 0
