@@ -183,7 +183,9 @@ def create_app(
 
     @app.get("/healthz")
     async def health() -> dict[str, Any]:
-        return {"status": "ok"}
+        """That the process lives, with what tells of leaks when it is watched for a long time."""
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        return {"status": "ok", "calls": door.calls, "tasks": tasks}
 
     @app.get("/readyz")
     async def ready() -> tuple[dict[str, Any], int]:
