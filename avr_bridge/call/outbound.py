@@ -77,7 +77,7 @@ async def pump_outbound(
             await pump.send_due_frames()
             order = None
             pump.tell_what_was_heard()
-            with trio.move_on_at(pump.next_due_s()):
+            with trio.CancelScope(deadline=pump.next_due_s()):
                 order = await orders.receive()
             if order is not None:
                 await pump.carry_out(order)

@@ -115,7 +115,7 @@ class Talk:
         """
         assert self.connection is not None
         event = None
-        with trio.move_on_at(self._next_due_s()) as self._waiting:
+        with trio.CancelScope(deadline=self._next_due_s()) as self._waiting:
             event = await self.connection.receive()
         now_s = trio.current_time()
         if now_s >= self._gap_due_s():
