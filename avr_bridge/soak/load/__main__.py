@@ -11,9 +11,11 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import socket
 import sys
 import threading
+from contextlib import suppress
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +42,15 @@ def main() -> None:
     """Run until the plan is done, or until told to stop."""
     # Writing to a peer that has just gone is no trouble: the line's end is told in its record.
     logging.basicConfig(level=logging.ERROR)
+    _take_all_descriptors()
     uvloop.run(_run())
+
+
+def _take_all_descriptors() -> None:
+    """Raise the soft limit, often 1,024, to the hard one: with its model a call takes two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS has a hard limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _run() -> None:

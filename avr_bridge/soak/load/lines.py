@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import binascii
+import errno
 from base64 import b64encode
 from typing import TYPE_CHECKING, Protocol, cast
 from urllib.parse import urlsplit
@@ -32,11 +33,18 @@ if TYPE_CHECKING:
 
     from avr_bridge.soak.plan import SoakPlan
 
-__all__ = ["HttpLine", "Line", "NoLine", "WebSocketLine", "dial"]
+__all__ = ["HttpLine", "Line", "NoLine", "WebSocketLine", "dial", "dial_error"]
 
 DIAL_LIMIT_S = 10.0
 HTTP_PATH = "/speech-to-speech-stream"
 MOST_HEAD_BYTES = 64 * 1024
+OWN_LIMITS = {
+    errno.EMFILE: "too many open files",
+    errno.ENFILE: "too many open files",
+    errno.EADDRNOTAVAIL: "cannot assign requested address",
+}
+"""Errors that are this machine's and not the container's, in words that `verdict.py` knows: no
+descriptor, or no local port, was left."""
 
 
 class NoLine(Exception):
@@ -75,8 +83,13 @@ async def dial(plan: SoakPlan, uuid: str, caller: Caller, lost: Callable[[str], 
     except WSHandshakeError as refused:
         status = getattr(refused.response, "status", None)
         raise NoLine(f"refused with status {int(status)}" if status else "no WebSocket") from None
-    except (OSError, WSError):
-        raise NoLine("dial refused") from None
+    except (OSError, WSError) as error:
+        raise NoLine(dial_error(error)) from None
+
+
+def dial_error(error: Exception) -> str:
+    """The kind of error of a dial that failed: the container's, or a limit of our own."""
+    return OWN_LIMITS.get(getattr(error, "errno", None) or 0, "dial refused")
 
 
 # -- WebSocket --------------------------------------------------------------------------------
