@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from avr_bridge.soak.verdict import HOLDS, judge
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -31,6 +33,8 @@ SET_UP_LENGTH_S = 0.3
 
 FIGURES = ("cpu_ms", "p50_ms", "p99_ms", "heard", "mb_per_call", "set_up_ms")
 """Names of what is measured, and compared."""
+TIMES = ("p50_ms", "p99_ms", "heard")
+"""Those that others on the container's core make worse; processor time is the container's own."""
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +52,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         generator: Share of its core that the generator used.
         held: Whether the run holds by the soak's common measure.
         void: Why its figures say nothing; empty: they do.
+        disturbed: Why its times say nothing, though its processor time does: others used the
+            container's core, or the machine stood still; empty: they do.
     """
 
     cpu_ms: float | None = None
@@ -61,6 +67,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     generator: float | None = None
     held: bool = False
     void: str = ""
+    disturbed: str = ""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +76,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         calls: Steady calls; 0: the run for set-ups.
         runs: Valid ones, which the medians are of; 0: all were void, and they are of those.
+        disturbed: So many of them were; their times are in no median unless all were.
         held: How many of the runs held.
         medians: Of each figure.
         ratios: To the yardstick, by the figure's name: the median of the rounds' ratios.
@@ -77,6 +85,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     calls: int
     runs: int
+    disturbed: int = 0
     held: int
     medians: Figures
     ratios: dict[str, float]
@@ -97,6 +106,7 @@ def steady_figures(report: Report, steal: float | None) -> Figures:
         generator=report.generator_cpu,
         held=report.holds,
         void="; ".join(report.verdict.void),
+        disturbed=disturbance(report),
     )
 
 
@@ -110,7 +120,15 @@ def set_up_figures(report: Report, steal: float | None, cpu_ms: float | None) ->
         generator=report.generator_cpu,
         held=report.holds,
         void="; ".join(report.verdict.void),
+        disturbed=disturbance(report),
     )
+
+
+def disturbance(report: Report) -> str:
+    """What would make it void if the soak's common measure were asked; empty: nothing more."""
+    if report.verdict.void:
+        return ""
+    return "; ".join(judge(msgspec.structs.replace(report, thresholds=HOLDS)).void)
 
 
 def set_up_ms(report: Report, cpu_ms: float) -> float | None:
@@ -135,21 +153,35 @@ def row(name: str, calls: int, rounds: Sequence[Figures], yardstick: Sequence[Fi
     """
     valid = [run for run in rounds if not run.void]
     counted = valid or list(rounds)
-    medians = msgspec.structs.replace(
-        Figures(), **{field: _median(getattr(run, field) for run in counted) for field in _NUMBERS}
-    )
+    medians = {}
     ratios = {}
+    for field in _NUMBERS:
+        medians[field] = _median(getattr(run, field) for run in _telling(counted, field))
     for field in FIGURES:
+        mine, theirs = _telling(valid, field), _telling(yardstick, field)
         pairs = [
             (getattr(run, field), getattr(other, field))
             for run, other in zip(rounds, yardstick, strict=True)
-            if not run.void and not other.void
+            if run in mine and other in theirs and not other.void
         ]
-        ratio = _median(mine / other for mine, other in pairs if mine is not None and other)
+        ratio = _median(value / other for value, other in pairs if value is not None and other)
         if ratio is not None:
             ratios[field] = ratio
-    held = sum(run.held for run in counted)
-    return Row(name=name, calls=calls, runs=len(valid), held=held, medians=medians, ratios=ratios)
+    return Row(
+        name=name,
+        calls=calls,
+        runs=len(valid),
+        disturbed=sum(bool(run.disturbed) for run in valid),
+        held=sum(run.held for run in counted),
+        medians=msgspec.structs.replace(Figures(), **medians),
+        ratios=ratios,
+    )
+
+
+def _telling(runs: Sequence[Figures], field: str) -> Sequence[Figures]:
+    """Those whose figure counts: of a time the undisturbed ones, if there are any."""
+    calm = [run for run in runs if not run.disturbed]
+    return calm if calm and field in TIMES else runs
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -194,7 +226,7 @@ def _cells(each: Row) -> list[str]:
         _cell(each, "mb_per_call", "{:.3f}"),
         _cell(each, "set_up_ms", "{:.1f}"),
         ", ".join("?" if share is None else f"{share:.0%}" for share in shares),
-        f"{each.runs} valid, {each.held} held{void}",
+        f"{each.runs} valid, {each.disturbed} disturbed, {each.held} held{void}",
     ]
 
 

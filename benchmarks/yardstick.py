@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ import audioop
 import trio
 from trio_websocket import (
     ConnectionClosed,
+    HandshakeError,
     WebSocketConnection,
     WebSocketRequest,
     open_websocket_url,
@@ -31,12 +33,13 @@ SESSION = {"type": "realtime", "audio": {"input": PCMU, "output": PCMU}}
 
 
 async def call(model_url: str, request: WebSocketRequest) -> None:
-    """One call, from the caller's dial to either end's close."""
-    caller = await request.accept()
-    async with open_websocket_url(model_url) as model, trio.open_nursery() as nursery:
-        nursery.start_soon(carry_down, model, caller, nursery.cancel_scope)
-        await carry_up(caller, model)
-        nursery.cancel_scope.cancel()
+    """One call, from the caller's dial to either end's close. A caller who has gone is no news."""
+    with suppress(ConnectionClosed, HandshakeError):
+        caller = await request.accept()
+        async with open_websocket_url(model_url) as model, trio.open_nursery() as nursery:
+            nursery.start_soon(carry_down, model, caller, nursery.cancel_scope)
+            await carry_up(caller, model)
+            nursery.cancel_scope.cancel()
 
 
 async def carry_up(caller: WebSocketConnection, model: WebSocketConnection) -> None:

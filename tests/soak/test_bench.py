@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,15 +16,13 @@ from avr_bridge.soak.plan import SoakPlan
 from avr_bridge.soak.results import ProcessSample, Report
 from avr_bridge.soak.run import run_soak
 from avr_bridge.soak.verdict import HOLDS
-from benchmarks import calls, contestants, figures, history
+from benchmarks import calls, contestants, figures, history, yardstick
 from benchmarks.figures import Figures, Row
-from tests.soak.runs import record, run, tick
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.soak.runs import SUBJECT, record, run, tick
 
 LIMIT_S = 60.0
 CALLS = 2
+YARDSTICK_SHA256 = "549a268f7298e26fc8e150fb720d384b5502f7a361cf79c7e0ff34e38cdce85c"
 
 
 def steady(cpu_ms: float, void: str = "") -> Figures:
@@ -33,8 +32,8 @@ def steady(cpu_ms: float, void: str = "") -> Figures:
 
 def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_machine() -> None:
     """Each round is set against the yardstick's same round, however slow the machine was in it."""
-    yardstick = [steady(10.0), steady(40.0), steady(20.0)]
-    row = figures.row("bridge", 10, [steady(20.0), steady(80.0), steady(30.0)], yardstick)
+    bare = [steady(10.0), steady(40.0), steady(20.0)]
+    row = figures.row("bridge", 10, [steady(20.0), steady(80.0), steady(30.0)], bare)
     assert row.ratios == {"cpu_ms": 2.0, "p99_ms": 1.0}
     assert row.medians.cpu_ms == 30.0
     assert (row.runs, row.held) == (3, 3)
@@ -45,6 +44,31 @@ def test_a_void_run_counts_neither_in_a_median_nor_in_a_ratio() -> None:
     mine = [steady(20.0), steady(900.0, "late"), steady(60.0)]
     row = figures.row("bridge", 10, mine, [steady(10.0), steady(10.0), steady(1.0, "late")])
     assert (row.runs, row.medians.cpu_ms, row.ratios["cpu_ms"]) == (2, 40.0, 2.0)
+
+
+def test_of_a_disturbed_run_processor_time_counts_and_round_trips_do_not() -> None:
+    """Unless all were disturbed: then what there is is shown, and the row says so."""
+    calm, other = steady(20.0), steady(10.0)
+    bad = Figures(cpu_ms=30.0, p99_ms=500.0, disturbed="others")
+    row = figures.row("bridge", 10, [calm, bad], [other, other])
+    assert (row.medians.cpu_ms, row.medians.p99_ms) == (25.0, 10.0)
+    assert row.ratios == {"cpu_ms": 2.5, "p99_ms": 1.0}
+    assert (row.runs, row.disturbed) == (2, 1)
+    row = figures.row("bridge", 10, [bad], [other])
+    assert row.ratios == {"cpu_ms": 3.0, "p99_ms": 50.0}
+    assert "1 disturbed" in figures.table([row])[-1]
+
+
+def test_a_run_is_disturbed_where_others_made_it_miss_the_common_measure() -> None:
+    """Asked for nothing it is not void; slow on a core of its own, it is simply slow."""
+    for others_share, disturbed in ((0.4, True), (0.0, False)):
+        subject = msgspec.structs.replace(SUBJECT, others_share=others_share)
+        slow = run(
+            [tick(second, probes_ms=[90.0] * 10) for second in range(1, 21)], subject=subject
+        )
+        found = figures.steady_figures(slow, None)
+        assert found.void == ""
+        assert ("others used 40%" in found.disturbed) is disturbed
 
 
 def test_where_all_runs_are_void_the_table_says_so() -> None:
@@ -161,9 +185,15 @@ def test_what_was_recorded_can_be_read() -> None:
         assert any(row.ratios for row in result.rows)
 
 
+def test_the_yardstick_is_the_same_as_ever() -> None:
+    """Every line of it: whoever changes it makes all that is recorded worthless."""
+    source = Path(yardstick.__file__).read_bytes()
+    assert hashlib.sha256(source).hexdigest() == YARDSTICK_SHA256
+
+
 async def test_the_yardstick_carries_calls() -> None:
     """Both ends hear all but what a busy machine delays, probes come back, nothing fails."""
-    yardstick = contestants.contestants([])[0]
+    bare = contestants.contestants([])[0]
     port = free_port()
     plan = SoakPlan(
         url=f"ws://127.0.0.1:{port}", calls=CALLS, duration_s=3.0, settle_s=1.0, model_port=0
@@ -174,7 +204,7 @@ async def test_the_yardstick_carries_calls() -> None:
             HOLDS,
             version="test",
             layout=Layout.unbound(1),
-            container=lambda model_url: yardstick.open(model_url, port, None),
+            container=lambda model_url: bare.open(model_url, port, None),
             stop=trio.Event(),
             watch=lambda progress: None,
         )
