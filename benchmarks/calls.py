@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -222,8 +223,20 @@ def options_of(arguments: Sequence[str]) -> Options:
 
 
 async def bench(options: Options) -> list[Row]:
-    """Carry out all rounds; progress goes to standard error."""
-    return await Benchmark(options, partial(print, file=sys.stderr, flush=True)).run()
+    """Carry out all rounds; progress goes to standard error. No rows: a signal ended it."""
+    rows: list[Row] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_by_signal, nursery.cancel_scope)
+        rows += await Benchmark(options, partial(print, file=sys.stderr, flush=True)).run()
+        nursery.cancel_scope.cancel()
+    return rows
+
+
+async def _end_by_signal(whole: trio.CancelScope) -> None:
+    """The processes have sessions of their own: they are ended by us or not at all."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            whole.cancel()
 
 
 def main() -> None:
@@ -232,10 +245,10 @@ def main() -> None:
     forget_settings(os.environ)
     try:
         rows = trio.run(bench, options)
-    except AvrBridgeError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except* AvrBridgeError as errors:
+        sys.exit("; ".join(str(error) for error in errors.exceptions))
+    if not rows:
+        sys.exit("ended by a signal: nothing is recorded")
     print("\n".join(figures.table(rows)))
     if options.record:
         bound = options.layout.bridge_core is not None
