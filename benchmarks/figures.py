@@ -7,7 +7,8 @@ calls, and ten calls a second that hang up after 0.3 s. The container's processo
 the second sample, when the first call has warmed everything up and nobody else has called yet, to
 the last, 3 s after the last call, so that each set-up is in it from dial to farewell. What the
 talking cost is taken off, at the price of a steady call of the same contestant in the same round;
-the rest is divided by the calls. Talking is about a fifth of it, so that its error hardly shows.
+the rest is divided by the calls. Talking can be half of it. Its price falls as a container has more
+to do, so it is taken at the fewest calls: ten of them load a bridge about as much as this run.
 """
 
 from __future__ import annotations
