@@ -118,8 +118,6 @@ class Benchmark:
         run = self._figures(report, contestant, calls, number, stolen.share())
         shown = figures.table([figures.row(contestant.name, calls, [run], [Figures()])])[-1]
         self._say(f"round {number + 1}: {shown} {run.void or run.disturbed}".rstrip())
-        if report.verdict.missed:
-            self._say(f"    {'; '.join(report.verdict.missed)}")
         return run
 
     def _figures(

@@ -106,7 +106,7 @@ def steady_figures(report: Report, steal: float | None) -> Figures:
         steal=steal,
         generator=report.generator_cpu,
         held=report.holds,
-        void="; ".join(report.verdict.void),
+        void=void_words(report),
         disturbed=disturbance(report),
     )
 
@@ -120,14 +120,26 @@ def set_up_figures(report: Report, steal: float | None, cpu_ms: float | None) ->
         steal=steal,
         generator=report.generator_cpu,
         held=report.holds,
-        void="; ".join(report.verdict.void),
+        void=void_words(report),
         disturbed=disturbance(report),
     )
 
 
+def void_words(report: Report) -> str:
+    """Why its figures say nothing; empty: they do.
+
+    Nothing was asked of the run, so that all it can miss is a container that takes calls to its
+    end; and a short call that failed is no set-up.
+    """
+    words = [*report.verdict.void, *report.verdict.missed]
+    if report.arrivals_failed:
+        words.append(f"{report.arrivals_failed} of {report.arrivals} short calls failed")
+    return "; ".join(words)
+
+
 def disturbance(report: Report) -> str:
     """What would make it void if the soak's common measure were asked; empty: nothing more."""
-    if report.verdict.void:
+    if void_words(report):
         return ""
     return "; ".join(judge(msgspec.structs.replace(report, thresholds=HOLDS)).void)
 

@@ -13,7 +13,7 @@ import trio
 from avr_bridge.soak.container import ContainerFailed, free_port
 from avr_bridge.soak.layout import Layout
 from avr_bridge.soak.plan import SoakPlan
-from avr_bridge.soak.results import ProcessSample, Report
+from avr_bridge.soak.results import ProcessSample, Report, Verdict
 from avr_bridge.soak.run import run_soak
 from avr_bridge.soak.verdict import HOLDS
 from benchmarks import calls, contestants, figures, history, yardstick
@@ -69,6 +69,15 @@ def test_a_run_is_disturbed_where_others_made_it_miss_the_common_measure() -> No
         found = figures.steady_figures(slow, None)
         assert found.void == ""
         assert ("others used 40%" in found.disturbed) is disturbed
+
+
+def test_a_run_whose_container_ended_or_failed_short_calls_is_void() -> None:
+    """What it cost until then is not what the run would have cost."""
+    ended = msgspec.structs.replace(run(), verdict=Verdict(missed=["the process ended"]))
+    assert figures.steady_figures(ended, None).void == "the process ended"
+    failed = msgspec.structs.replace(set_up_run(), arrivals_failed=2)
+    assert figures.set_up_figures(failed, None, 1.0).void == "2 of 20 short calls failed"
+    assert figures.set_up_figures(set_up_run(), None, 1.0).void == ""
 
 
 def test_where_all_runs_are_void_the_table_says_so() -> None:
