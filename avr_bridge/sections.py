@@ -30,6 +30,8 @@ __all__ = [
     "ToolsConfig",
 ]
 
+MOST_WORKERS = 64
+
 LONGEST_BATCH_MS = 60
 """What it adds to an answer's delay is a tenth of what a listener notices."""
 
@@ -59,6 +61,14 @@ class ServerConfig:
         expected="a secret of ASCII signs without blanks",
         help="Secret that callers must give, as `Authorization: Bearer` or as query `token`. "
         "Unset: every caller is let in.",
+    )
+    workers: int | None = setting(
+        "AVR_WORKERS",
+        default=1,
+        parse=whole_number(1, MOST_WORKERS, infinite=("auto",)),
+        expected=f"a whole number from 1 to {MOST_WORKERS}, or auto",
+        help="Processes of `avr-bridge serve` that share the port, each with its own calls. "
+        "auto: one for each core.",
     )
     drain_s: float = setting(
         "AVR_DRAIN_S",

@@ -1,4 +1,7 @@
-"""``avr-bridge serve``: read the environment, listen, carry calls, end on a signal."""
+"""``avr-bridge serve``: read the environment, listen, carry calls, end on a signal.
+
+Alone, as the parent of several worker processes, or as one of them.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,19 @@ import os
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 import click
+import structlog
 import trio
 
 from avr_bridge import early_signals
 from avr_bridge.config import BridgeConfig
 from avr_bridge.errors import ConfigError
-from avr_bridge.server.serve import serve as serve_calls
+from avr_bridge.sections import MOST_WORKERS
+from avr_bridge.server.workers_parent import WorkersParent, usable_cores, worker_command
 from avr_bridge.telemetry import configure_logging, get_logger
 
 if TYPE_CHECKING:
@@ -32,7 +38,13 @@ MOST_DESCRIPTORS = 65_536
 @click.command()
 @click.option("--host", help="Address to listen on, instead of AVR_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port, instead of PORT.")
-def serve(host: str | None, port: int | None) -> None:
+@click.option(
+    "--workers",
+    metavar="NUMBER",
+    help="Processes that share the port, instead of AVR_WORKERS. auto: one for each core.",
+)
+@click.option("--worker", hidden=True, help="One of them; only their parent knows what to give.")
+def serve(host: str | None, port: int | None, workers: str | None, worker: str | None) -> None:
     """Run the bridge. All other settings come from the environment.
 
     SIGTERM or SIGINT begins the drain: no new calls, and running ones get AVR_DRAIN_S seconds; a
@@ -42,18 +54,31 @@ def serve(host: str | None, port: int | None) -> None:
     """
     config = config_or_exit(os.environ)
     server = config.server
-    server = attrs.evolve(
-        cast("Any", server), host=host or server.host, port=server.port if port is None else port
-    )
+    try:
+        server = attrs.evolve(
+            cast("Any", server),
+            host=host or server.host,
+            port=server.port if port is None else port,
+            workers=server.workers if workers is None else workers,
+        )
+    except ConfigError as error:
+        _exit_for(error)
     config = attrs.evolve(config, server=server)
+    if worker is not None:
+        structlog.contextvars.bind_contextvars(worker=int(worker.partition("/")[0]))
     configure_logging(config.log, mask=config.mask(), background=True)
     log = get_logger()
-    for warning in config.warnings:
-        log.warning(warning)
+    if worker is None:
+        for warning in config.warnings:
+            log.warning(warning)
     try:
         _have_descriptors()
         early_signals.heed()  # as before, unless a program of its own calls this
-        trio.run(_serve_until_signal, config)
+        count = 1 if worker is not None else server.workers or min(usable_cores(), MOST_WORKERS)
+        if count > 1:
+            sys.exit(_serve_by_workers(config, count))
+        serve_one = partial(_serve_as_worker, words=worker) if worker else _serve_until_signal
+        trio.run(serve_one, config)
     except OSError as error:
         address = f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)
@@ -69,10 +94,14 @@ def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
     try:
         return BridgeConfig.from_env(environ)
     except ConfigError as error:
-        click.echo("avr-bridge: these settings cannot be:", err=True)
-        for fault in error.faults:
-            click.echo(f"  {fault}", err=True)
-        sys.exit(EXIT_USAGE)
+        _exit_for(error)
+
+
+def _exit_for(error: ConfigError) -> NoReturn:
+    click.echo("avr-bridge: these settings cannot be:", err=True)
+    for fault in error.faults:
+        click.echo(f"  {fault}", err=True)
+    sys.exit(EXIT_USAGE)
 
 
 def _have_descriptors() -> None:
@@ -84,6 +113,8 @@ def _have_descriptors() -> None:
 
 
 async def _serve_until_signal(config: BridgeConfig) -> None:
+    from avr_bridge.server.serve import serve as serve_calls
+
     log = get_logger()
     with contextlib.ExitStack() as until_end:
         announcement = _Announcement(config, until_end)
@@ -97,8 +128,8 @@ async def _serve_until_signal(config: BridgeConfig) -> None:
     log.info("ended")
 
 
-class _Announcement(trio.TaskStatus[list[str]]):
-    """Takes the signals over and says in the log where calls are taken, as soon as they are.
+class _TakesSignals(trio.TaskStatus[list[str]]):
+    """Takes the signals over as soon as calls are taken.
 
     Attributes:
         signals: Those that came since then.
@@ -106,8 +137,7 @@ class _Announcement(trio.TaskStatus[list[str]]):
 
     signals: AsyncIterator[int]
 
-    def __init__(self, config: BridgeConfig, until_end: contextlib.ExitStack) -> None:
-        self._model = config.model.model
+    def __init__(self, until_end: contextlib.ExitStack) -> None:
         self._until_end = until_end
 
     def started(self, value: list[str] | None = None) -> None:
@@ -116,4 +146,58 @@ class _Announcement(trio.TaskStatus[list[str]]):
         receiver = trio.open_signal_receiver(*early_signals.SIGNALS)
         self.signals = self._until_end.enter_context(receiver)
         early_signals.hand_over()
+
+
+class _Announcement(_TakesSignals):
+    """And says in the log where calls are taken."""
+
+    def __init__(self, config: BridgeConfig, until_end: contextlib.ExitStack) -> None:
+        super().__init__(until_end)
+        self._model = config.model.model
+
+    def started(self, value: list[str] | None = None) -> None:
+        super().started(value)
         get_logger().info("listening", addresses=value, model=self._model)
+
+
+# Several processes.
+
+
+def _serve_by_workers(config: BridgeConfig, workers: int) -> int:
+    """As their parent. Its exit code."""
+    server = config.server
+    arguments = ["serve", "--host", server.host, "--port", str(server.port), "--worker"]
+    code = WorkersParent(config, workers, worker_command(arguments)).run()
+    early_signals.ignore()
+    get_logger().info("ended")
+    return code
+
+
+async def _serve_as_worker(config: BridgeConfig, words: str) -> None:
+    """As one of them: the parent says what is in the log about the whole."""
+    from avr_bridge.server.serve import serve as serve_calls
+    from avr_bridge.server.workers import Worker
+
+    worker = Worker.from_words(words)
+    with contextlib.ExitStack() as until_end:
+        async with trio.open_nursery() as nursery:
+
+            async def heed_signals(signals: AsyncIterator[int]) -> None:
+                await worker.report_ready()
+                async for _ in signals:
+                    worker.take_signal()
+
+            class Started(_TakesSignals):
+                def started(self, value: list[str] | None = None) -> None:
+                    super().started(value)
+                    nursery.start_soon(heed_signals, self.signals)
+
+            nursery.start_soon(worker.obey)
+            await serve_calls(
+                config,
+                shutdown=worker.wait_draining,
+                hurry=worker.wait_hurried,
+                task_status=Started(until_end),
+                worker=worker,
+            )
+            nursery.cancel_scope.cancel()

@@ -190,7 +190,7 @@ def create_app(
     @app.get("/readyz")
     async def ready() -> tuple[dict[str, Any], int]:
         """Whether a new call would be let in: for load balancers."""
-        why_not = door.refusal()
+        why_not = door.refusal_of_all()
         return ({"status": "ready"}, 200) if why_not is None else ({"status": why_not}, 503)
 
     return app

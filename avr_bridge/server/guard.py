@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from hypercorn.config import Config
     from hypercorn.protocol.ws_stream import WSStream
 
+    from avr_bridge.server.workers import Worker
+
 __all__ = ["serve_guarded", "set_socket_options"]
 
 SEND_LIMIT_S = 5.0
@@ -80,8 +82,10 @@ async def serve_guarded(
     *,
     shutdown_trigger: Callable[[], Awaitable[None]] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    worker: Worker | None = None,
 ) -> None:
-    """`hypercorn.trio.serve` for HTTP/1.1 and WebSocket, with guarded connections."""
+    """`hypercorn.trio.serve` for HTTP/1.1 and WebSocket, with guarded connections. `worker`
+    is given where several processes share the port."""
     wrapped = wrap_app(app, config.wsgi_max_body_size, "asgi")
     lifespan = Lifespan(wrapped, config, {})
     context = WorkerContext(None)
@@ -92,12 +96,14 @@ async def serve_guarded(
         streams.add(stream)
         await _Connection(wrapped, config, context, waiting, stream).run()
         streams.discard(stream)
+        if worker is not None:
+            worker.seat.count_connections(-1)
 
     async with trio.open_nursery() as lifespan_nursery:
         await lifespan_nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
         async with trio.open_nursery() as connections:
-            listeners, addresses = listen(config)
+            listeners, addresses = listen(config) if worker is None else worker.listen()
             accept = partial(trio.serve_listeners, handle, listeners, handler_nursery=connections)
             try:
                 async with trio.open_nursery() as accepting:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from avr_bridge.call.ending import CallSummary
     from avr_bridge.config import BridgeConfig
+    from avr_bridge.server.workers import Worker
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["serve"]
@@ -49,6 +50,7 @@ async def serve(
     hurry: Callable[[], Awaitable[None]] | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+    worker: Worker | None = None,
 ) -> None:
     """Serve calls until cancelled, or until they have ended after `shutdown` returned.
 
@@ -66,11 +68,13 @@ async def serve(
         on_call_ended: Told the summary of each call; must not raise or block.
         task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
             accepts calls.
+        worker: This process' part among several that share the port, as `avr-bridge serve` starts
+            them; they listen where their parent does.
 
     Raises:
         OSError: The port cannot be had.
     """
-    admission = Admission(config.server)
+    admission = Admission(config.server, worker.seat if worker else None)
     running = RunningCalls()
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
@@ -92,6 +96,7 @@ async def serve(
                 _hypercorn_config(config),
                 shutdown_trigger=wait_drained,
                 task_status=task_status,
+                worker=worker,
             )
             nursery.cancel_scope.cancel()
     except* OSError as group:

@@ -32,7 +32,7 @@ class PatientListener(trio.abc.Listener[trio.SocketStream]):
     """Waits where there are no descriptors left. `trio.serve_listeners` does so as well, but logs a
     traceback ten times a second."""
 
-    def __init__(self, listener: trio.SocketListener) -> None:
+    def __init__(self, listener: trio.abc.Listener[trio.SocketStream]) -> None:
         self._listener = listener
         self._log = SeldomLog()
 

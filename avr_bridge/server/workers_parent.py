@@ -1,0 +1,330 @@
+"""The process above several workers: it starts them, passes signals on, and replaces who dies.
+
+It carries no call and runs no event loop of Trio's: it must outlive whatever happens to them. As
+process 1 of a container it buries other orphans too. What a worker does is `workers.py`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from avr_bridge.server.workers_board import Board, Standing
+from avr_bridge.server.workers_orders import DRAIN, HURRY, OPEN
+from avr_bridge.telemetry import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from avr_bridge.config import BridgeConfig
+
+__all__ = ["WorkersParent", "restart_pause_s", "usable_cores", "worker_command"]
+
+BACKLOG = 1024  # as of one process alone: `serve.py`
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
+LASTED_S = 30.0
+"""A worker that ran so long did not die of its start: the next pause is the first again."""
+
+KILL_AFTER_S = 5.0
+"""Beyond AVR_DRAIN_S, or a second signal. One that does not hang has cut all after 1.5 s."""
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""In a container its limit of processor time: microseconds and their period, or ``max``."""
+
+
+def usable_cores(quota: Path = CPU_QUOTA) -> int:
+    """Cores that this process may use: those it is bound to, or fewer by a container's limit."""
+    cores = os.process_cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        allowed_us, period_us = quota.read_text().split()
+        cores = min(cores, math.ceil(int(allowed_us) / int(period_us)))
+    return max(cores, 1)
+
+
+def restart_pause_s(deaths: int) -> float:
+    """How long to wait before a worker is replaced that died so often in a row, from 1 on."""
+    return float(min(FIRST_PAUSE_S * 2 ** min(deaths - 1, 10), LONGEST_PAUSE_S))
+
+
+def worker_command(arguments: Sequence[str]) -> list[str]:
+    """How this program is started again, in the way that it was, with other arguments."""
+    script = Path(sys.argv[0])
+    if script.name != "__main__.py" and script.stem == "avr-bridge" and script.is_file():
+        return [sys.executable, str(script), *arguments]
+    return [sys.executable, "-m", "avr_bridge", *arguments]
+
+
+@attrs.define(eq=False)
+class _Child:
+    """A worker's place, and who is in it now: `process` and `channel`, or nobody."""
+
+    number: int
+    process: subprocess.Popen[bytes] | None = None
+    channel: socket.socket | None = None
+    ready: bool = False
+    started_s: float = 0.0
+    due_s: float = 0.0
+    deaths: int = 0
+
+    def tell(self, order: bytes) -> None:
+        if self.channel is not None:
+            with contextlib.suppress(OSError):  # it is dying: its end is seen elsewhere
+                self.channel.send(order)
+
+    def kill(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, number)
+
+
+class WorkersParent:
+    """One run of several workers on one port.
+
+    Args:
+        config: All settings; of its own it uses only those of the server.
+        workers: How many.
+        command: Starts a worker; what `Worker.from_words` takes is put behind it.
+    """
+
+    def __init__(self, config: BridgeConfig, workers: int, command: Sequence[str]) -> None:
+        self._config = config
+        self._command = command
+        self._children = [_Child(number) for number in range(1, workers + 1)]
+        self._log = get_logger()
+        self._board: Board
+        self._listening: socket.socket
+        self._open = False
+        self._signals = 0
+        self._kill_at_s = math.inf
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Serve until a signal, and until all workers have ended then. Only in the main thread.
+
+        Returns:
+            The exit code: 0, or 1 where a worker could not start, or had to be killed.
+
+        Raises:
+            OSError: The port cannot be had, or no shared memory.
+        """
+        self._board = Board.create(len(self._children))
+        with (
+            contextlib.closing(self._board),
+            _bound_socket(self._config.server.host, self._config.server.port) as self._listening,
+            selectors.DefaultSelector() as self._selector,
+            _woken_by_signals() as woken,
+        ):
+            self._woken = woken
+            self._selector.register(woken, selectors.EVENT_READ)
+            while True:
+                self._bury()
+                if self._signals and not any(child.process for child in self._children):
+                    return self._exit_code
+                self._start_those_due()
+                self._kill_in_time()
+                for key, _ in self._selector.select(self._pause_s()):
+                    if key.data is None:
+                        self._take_signals()
+                    else:
+                        self._hear(key.data)
+
+    def _pause_s(self) -> float | None:
+        """Until something is to be done unasked; None: nothing is."""
+        due_s = [child.due_s for child in self._children if not (child.process or self._signals)]
+        next_s = min([*due_s, self._kill_at_s])
+        return None if next_s == math.inf else max(next_s - time.monotonic(), 0.0)
+
+    # The workers' lives.
+
+    def _start_those_due(self) -> None:
+        for child in self._children:
+            if child.process or self._signals or child.due_s > time.monotonic():
+                continue
+            try:
+                self._start(child)
+            except OSError as error:
+                self._log.error("a worker cannot be started", worker=child.number, error=str(error))
+                self._note_death(child)
+
+    def _start(self, child: _Child) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            descriptors = (self._board.fd, self._listening.fileno(), theirs.fileno())
+            place = f"{child.number}/{len(self._children)}"
+            words = ":".join([place, *map(str, descriptors)])
+            try:
+                child.process = subprocess.Popen(
+                    [*self._command, words], stdin=subprocess.DEVNULL, pass_fds=descriptors
+                )
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        child.channel, child.ready, child.started_s = ours, False, time.monotonic()
+        self._selector.register(ours, selectors.EVENT_READ, child)
+
+    def _hear(self, child: _Child) -> None:
+        """A worker is ready, or has closed its end and will be dead in a moment."""
+        if child.channel is None:
+            return
+        try:
+            said = child.channel.recv(64)
+        except OSError:
+            said = b""
+        if not said:
+            self._hang_up(child)
+            return
+        child.ready = True
+        if self._open:
+            child.tell(OPEN)
+            self._log.info("a worker was replaced", worker=child.number)
+        elif all(one.ready for one in self._children) and not self._signals:
+            self._open_port()
+
+    def _open_port(self) -> None:
+        self._open = True
+        self._listening.listen(BACKLOG)
+        for child in self._children:
+            child.tell(OPEN)
+        host, port = self._listening.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._log.info(
+            "listening",
+            addresses=[address],
+            model=self._config.model.model,
+            workers=len(self._children),
+        )
+
+    def _bury(self) -> None:
+        """Take the exit status of whoever has died; as process 1 those of strangers too."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            for child in self._children:
+                if child.process and child.process.pid == pid:
+                    child.process.returncode = os.waitstatus_to_exitcode(status)
+                    self._note_end(child, child.process.returncode)
+
+    def _note_end(self, child: _Child, code: int) -> None:
+        child.process = None
+        self._hang_up(child)
+        calls = self._board.standing(child.number).calls
+        self._board.write(child.number, Standing())
+        if self._signals:
+            if code:
+                self._log.error(
+                    "a worker died", worker=child.number, status=_words(code), calls=calls
+                )
+            return
+        log = self._log.error if code else self._log.warning
+        log("a worker died", worker=child.number, status=_words(code), calls=calls)
+        self._note_death(child)
+
+    def _note_death(self, child: _Child) -> None:
+        """Have it replaced in a while; or end if the bridge cannot even start."""
+        if not self._open:
+            self._exit_code = self._exit_code or 1
+            self._end(reason="a worker could not start")
+            return
+        now_s = time.monotonic()
+        lasted = child.ready and now_s - child.started_s >= LASTED_S
+        child.deaths = 1 if lasted else child.deaths + 1
+        child.due_s = now_s + restart_pause_s(child.deaths)
+
+    def _hang_up(self, child: _Child) -> None:
+        if child.channel is not None:
+            self._selector.unregister(child.channel)
+            child.channel.close()
+            child.channel = None
+
+    # The end.
+
+    def _take_signals(self) -> None:
+        try:
+            numbers = self._woken.recv(64)
+        except BlockingIOError:
+            return
+        for number in numbers:
+            if number in ENDING:
+                self._end(signal=signal.Signals(number).name)
+
+    def _end(self, **why: str) -> None:
+        """The first time begin the drain, the second time hurry."""
+        self._signals += 1
+        limit_s = self._config.server.drain_s if self._signals == 1 else 0.0
+        self._kill_at_s = min(self._kill_at_s, time.monotonic() + limit_s + KILL_AFTER_S)
+        if self._signals <= 2:
+            self._log.info("ending", **why)
+        for child in self._children:
+            child.tell(DRAIN if self._signals == 1 else HURRY)
+            if not child.ready:
+                child.kill(signal.SIGTERM)  # it does not listen yet: this ends it at once
+
+    def _kill_in_time(self) -> None:
+        if time.monotonic() < self._kill_at_s:
+            return
+        self._kill_at_s = math.inf
+        for child in self._children:
+            if child.process:
+                self._exit_code = 1
+                self._log.error("a worker hangs and is killed", worker=child.number)
+                child.kill(signal.SIGKILL)
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    """Bound, and not listening yet: until the workers are there a caller is refused."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@contextlib.contextmanager
+def _woken_by_signals() -> Iterator[socket.socket]:
+    """A socket on which the number of each signal arrives: the end's, and a child's death."""
+    ours, kernels = socket.socketpair()
+    with ours, kernels:
+        ours.setblocking(False)
+        kernels.setblocking(False)
+        wakeup_before = signal.set_wakeup_fd(kernels.fileno(), warn_on_full_buffer=False)
+        numbers = (*ENDING, signal.SIGCHLD)
+        before = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        try:
+            yield ours
+        finally:
+            signal.set_wakeup_fd(wakeup_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _words(code: int) -> str:
+    """An exit status, such as ``exit code 1`` or ``SIGKILL``."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
