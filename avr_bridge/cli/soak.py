@@ -20,6 +20,7 @@ from avr_bridge.cli.soak_session import Choices, ModelChoice, Session, StoppedBe
 from avr_bridge.cli.soak_text import ReportFiles, say_limit, say_report
 from avr_bridge.cli.soak_types import Duration, Header, ListenAddress, Rate
 from avr_bridge.errors import AvrBridgeError
+from avr_bridge.sections import MOST_WORKERS
 from avr_bridge.soak.container import free_port
 from avr_bridge.soak.layout import Layout
 from avr_bridge.soak.plan import SoakPlan, Thresholds
@@ -114,6 +115,11 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         command,
         click.option("--self", "own", is_flag=True, help="Start and measure our own bridge."),
         click.option(
+            "--workers",
+            type=click.IntRange(1, MOST_WORKERS),
+            help="With --self: the bridge's processes. [default: 1]",
+        ),
+        click.option(
             "--with-model",
             type=ListenAddress(),
             metavar="[HOST:]PORT",
@@ -136,7 +142,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--pin/--no-pin",
             default=None,
-            help="With --self: the bridge on a core of its own. [default: if possible]",
+            help="With --self: the bridge on cores of its own. [default: if possible]",
         ),
         click.option(
             "--find-limit",
@@ -244,6 +250,8 @@ def _choices(url: str | None, given: dict[str, Any]) -> Choices:
         raise click.UsageError("--self brings its own model and process: no --with-model, no --pid")
     if not own and not url:
         raise click.UsageError("give the container's URL, or --self")
+    if given["workers"] and not own:
+        raise click.UsageError("--workers goes with --self only")
     if given["pin"] and not own:
         raise click.UsageError("--pin goes with --self only: where another container runs is yours")
     if given["find_limit"] and not own:
@@ -256,13 +264,15 @@ def _choices(url: str | None, given: dict[str, Any]) -> Choices:
         url = f"{scheme}://127.0.0.1:{free_port()}"
     assert url is not None
     plan = _plan(url, given)
+    workers = given["workers"] or 1
     if given["generators"] > plan.calls:
         raise click.BadParameter("more processes than calls", param_hint="--generators")
     return Choices(
         plan=plan,
         thresholds=_thresholds(given),
-        layout=_layout(given["generators"], own, given["pin"]),
+        layout=_layout(given["generators"], own, given["pin"], workers),
         own=own,
+        workers=workers,
         pid=pid,
         model=ModelChoice(with_model[0], ask=not given["yes"]) if with_model else None,
         ramp_given=given["ramp"] is not None,
@@ -313,8 +323,11 @@ def _thresholds(given: dict[str, Any]) -> Thresholds:
     return Thresholds(**asked)
 
 
-def _layout(generators: int, own: bool, pin: bool | None) -> Layout:
-    layout = Layout.bound(generators) if own and pin is not False else None
+def _layout(generators: int, own: bool, pin: bool | None, workers: int) -> Layout:
+    layout = Layout.bound(generators, workers) if own and pin is not False else None
     if layout is None and pin:
-        raise click.BadParameter("needs Linux and two cores at least", param_hint="--pin")
+        words = f"needs Linux and {workers + 1} cores at least"
+        raise click.BadParameter(words, param_hint="--pin")
+    if layout is None and own and pin is None and workers > 1:
+        click.echo(f"{workers} workers are not bound to cores: {workers + 1} are needed.", err=True)
     return layout or Layout.unbound(generators)

@@ -67,6 +67,7 @@ class Choices:
     thresholds: Thresholds
     layout: Layout
     own: bool
+    workers: int
     pid: int | None
     model: ModelChoice | None
     ramp_given: bool
@@ -145,7 +146,8 @@ class Session:
             async with open_own_bridge(
                 model_url,
                 port,
-                core=choices.layout.bridge_core,
+                cores=choices.layout.bridge_cores,
+                workers=choices.workers,
                 with_tool=plan.tools_per_min > 0,
                 codec=plan.codec,
             ) as bridge:

@@ -7,6 +7,7 @@ are `workers_parent.py`'s; how the turn is found is `workers_board.py`'s.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 from typing import Self
@@ -69,6 +70,7 @@ class Worker:
         place, *descriptors = words.split(":")
         number, _, workers = place.partition("/")
         board, listening, channel = (int(one) for one in descriptors)
+        os.set_inheritable(board, False)  # a tool's process needs none of them
         seat = Seat(Board(board, int(workers)), int(number))
         sockets = socket.socket(fileno=listening), socket.socket(fileno=channel)
         for sock in sockets:

@@ -47,7 +47,7 @@ class Child:
 async def open_child(
     command: Sequence[str],
     *,
-    core: int | None = None,
+    cores: frozenset[int] = frozenset(),
     env: Mapping[str, str] | None = None,
     piped: bool = False,
 ) -> AsyncIterator[Child]:
@@ -57,7 +57,7 @@ async def open_child(
 
     Args:
         command: Program and arguments.
-        core: The only core it may run on; None: any.
+        cores: The only ones it may run on, with its children; none: any.
         env: Its environment; None: ours.
         piped: Whether its standard input and output are ours to write and read; else there is
             nothing.
@@ -72,8 +72,8 @@ async def open_child(
             start_new_session=True,
         )
         try:
-            if core is not None:
-                bind(process.pid, {core})
+            if cores:
+                bind(process.pid, cores)
             yield Child(process, stderr)
             with suppress(ProcessLookupError):
                 process.terminate()

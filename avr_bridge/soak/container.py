@@ -113,7 +113,8 @@ async def open_own_bridge(
     model_url: str,
     port: int,
     *,
-    core: int | None = None,
+    cores: frozenset[int] = frozenset(),
+    workers: int = 1,
     with_tool: bool = False,
     codec: str = "any",
 ) -> AsyncIterator[Container]:
@@ -125,9 +126,9 @@ async def open_own_bridge(
     with tempfile.TemporaryDirectory(prefix="avr-soak-") as folder:
         if with_tool:
             await trio.Path(folder, "soak_lookup.py").write_text(TOOL)
-        command = (sys.executable, "-m", "avr_bridge", "serve")
+        command = (sys.executable, "-m", "avr_bridge", "serve", "--workers", str(workers))
         environ = own_environ(os.environ, port=port, model_url=model_url, tools=folder, codec=codec)
-        async with open_child(command, core=core, env=environ) as child:
+        async with open_child(command, cores=cores, env=environ) as child:
             with trio.move_on_after(START_S):
                 while child.process.poll() is None:
                     if await _answers("127.0.0.1", port):

@@ -116,7 +116,8 @@ async def open_generators(
         model_url: str | None = None
         for number, share in enumerate(shares(plan, layout.generators)):
             core = layout.generator_cores[number]
-            child = await stack.enter_async_context(open_child(COMMAND, core=core, piped=True))
+            bound_to = frozenset() if core is None else frozenset({core})
+            child = await stack.enter_async_context(open_child(COMMAND, cores=bound_to, piped=True))
             generator = Generator(child)
             if model_url is not None:  # all listen where the first does
                 share = msgspec.structs.replace(share, model_port=urlsplit(model_url).port)

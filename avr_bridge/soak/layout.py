@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Layout", "bind", "bound", "machine_words"]
 
@@ -24,43 +24,49 @@ class Layout:
 
     Attributes:
         generators: How many generator processes.
-        bridge_core: The bridge's, if we start it; None: left to the system.
+        bridge_cores: The bridge's, if we start it; none: left to the system.
         generator_cores: The generators', one entry for each; None: left to the system.
     """
 
     generators: int
-    bridge_core: int | None
+    bridge_cores: frozenset[int]
     generator_cores: tuple[int | None, ...]
 
     @classmethod
     def unbound(cls, generators: int) -> Layout:
         """All is left to the system."""
-        return cls(generators, None, (None,) * generators)
+        return cls(generators, frozenset(), (None,) * generators)
 
     @classmethod
-    def bound(cls, generators: int) -> Layout | None:
-        """The bridge alone on the first core, the generators on the others in turn.
+    def bound(cls, generators: int, bridge: int = 1) -> Layout | None:
+        """The bridge alone on the first cores, the generators on the others in turn.
 
-        None where that cannot be: no Linux, or one core only.
+        `bridge` is how many it needs, one for each of its worker processes. None where that cannot
+        be: no Linux, or no core beyond those.
         """
         if not hasattr(os, "sched_getaffinity"):
             return None
-        first, *others = sorted(os.sched_getaffinity(0))
+        cores = sorted(os.sched_getaffinity(0))
+        own, others = cores[:bridge], cores[bridge:]
         if not others:
             return None
-        cores = tuple(others[number % len(others)] for number in range(generators))
-        return cls(generators, first, cores)
+        turns = tuple(others[number % len(others)] for number in range(generators))
+        return cls(generators, frozenset(own), turns)
 
     @property
     def words(self) -> str:
         """Such as ``bridge on core 0, generator on core 1``."""
-        if self.bridge_core is None:
+        if not self.bridge_cores:
             return "no process bound to a core"
-        cores = ", ".join(str(core) for core in sorted({c for c in self.generator_cores if c}))
-        return f"bridge on core {self.bridge_core}, generator on core {cores}"
+        own, others = self.bridge_cores, {core for core in self.generator_cores if core is not None}
+        return f"bridge on core {_listed(own)}, generator on core {_listed(others)}"
 
 
-def bind(pid: int, cores: set[int]) -> None:
+def _listed(cores: Iterable[int]) -> str:
+    return ", ".join(str(core) for core in sorted(cores))
+
+
+def bind(pid: int, cores: frozenset[int]) -> None:
     """Keep a process on these cores. One that is gone already has no need of it."""
     with contextlib.suppress(ProcessLookupError):
         os.sched_setaffinity(pid, cores)
@@ -68,9 +74,9 @@ def bind(pid: int, cores: set[int]) -> None:
 
 @contextlib.contextmanager
 def bound(layout: Layout) -> Iterator[None]:
-    """Keep this thread, which collects, off the bridge's core while the body runs."""
+    """Keep this thread, which collects, off the bridge's cores while the body runs."""
     cores = {core for core in layout.generator_cores if core is not None}
-    if layout.bridge_core is None or not cores:
+    if not layout.bridge_cores or not cores:
         yield
         return
     before = os.sched_getaffinity(0)

@@ -122,8 +122,8 @@ class ProcessSample(msgspec.Struct, frozen=True):
     """The container's process, its children included, at one moment.
 
     Attributes:
-        core_busy_s: How long the core that it is bound to was not idle, whoever used it, since the
-            machine's start; None: it is bound to none.
+        core_busy_s: How long the cores that it is bound to were not idle, whoever used them, since
+            the machine's start, summed; None: it is bound to none.
     """
 
     at_s: float
@@ -152,8 +152,8 @@ class SubjectFigures(msgspec.Struct, frozen=True):
         threads_after: After the last call.
         tasks_idle: Trio tasks before the first call, if the container tells; else None.
         tasks_after: After the last call.
-        others_share: What others used of the core that it is bound to, the hypervisor's other
-            guests among them; None: it is bound to none.
+        others_share: What others used of the cores that it is bound to, the hypervisor's other
+            guests among them, as a share of one core; None: it is bound to none.
     """
 
     cpu_ms_per_call_s: float

@@ -102,7 +102,7 @@ class _Run:
     async def carry_out(self) -> None:
         """From the idle container to the container that is idle again."""
         pid = self.container.pid
-        watched = WatchedProcess(pid, self.layout.bridge_core) if pid is not None else None
+        watched = WatchedProcess(pid, self.layout.bridge_cores) if pid is not None else None
         tasks_idle = await tasks_of(self.plan.url, self.plan.headers)
         if watched:
             self.collector.samples.append(watched.sample(0.0, 0))

@@ -30,14 +30,14 @@ class SubjectGone(AvrBridgeError):
 class WatchedProcess:
     """A process and its children, worker processes among them."""
 
-    def __init__(self, pid: int, core: int | None = None) -> None:
-        """Watch the process `pid`, and the core that it is bound to.
+    def __init__(self, pid: int, cores: frozenset[int] = frozenset()) -> None:
+        """Watch the process `pid`, and the cores that it is bound to.
 
         Raises:
             SubjectGone: There is none.
         """
         self._psutil: Any = importlib.import_module("psutil")  # of the extra `soak`
-        self._core = core
+        self._cores = cores
         try:
             self._root = self._psutil.Process(pid)
         except self._psutil.Error as error:
@@ -73,15 +73,14 @@ class WatchedProcess:
         )
 
     def _core_busy_s(self) -> float | None:
-        if self._core is None:
+        if not self._cores:
             return None
         cores = self._psutil.cpu_times(percpu=True)
-        if self._core >= len(cores):
+        if max(self._cores) >= len(cores):
             return None  # some cores are off line, and their numbers are not in order
-        times = cores[self._core]
         # A guest's time is in the user's already; what the hypervisor took is time lost as well.
         names = ("user", "nice", "system", "irq", "softirq", "steal")
-        return sum(getattr(times, name, 0.0) for name in names)
+        return sum(getattr(cores[core], name, 0.0) for core in self._cores for name in names)
 
     def _figures(self, process: Any) -> tuple[float, float, float, float]:
         with process.oneshot():
