@@ -78,6 +78,8 @@ def test_options_are_read(kind: click.ParamType[Any], value: str, read: object) 
         ((URL, "--with-model", "70000"), "[HOST:]PORT"),
         ((URL, "--header", "secret"), "of the form 'Name: value'"),
         ((URL, "--pin"), "--pin goes with --self only"),
+        ((URL, "--workers", "2"), "--workers goes with --self only"),
+        (("--self", "--workers", "64", "--pin"), "needs Linux and 65 cores at least"),
         ((URL, "--find-limit"), "--find-limit goes with --self only"),
         ((URL, "--max-cpu-ms", "3"), "need --pid or --self"),
         ((URL, "--calls", "1", "--generators", "2"), "more processes than calls"),

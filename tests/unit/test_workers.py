@@ -12,7 +12,7 @@ import attrs
 import pytest
 import trio
 
-from avr_bridge import ServerConfig
+from avr_bridge import BridgeConfig, ServerConfig
 from avr_bridge.server.admission import Admission, CallRefused
 from avr_bridge.server.workers import TurnListener
 from avr_bridge.server.workers_board import (
@@ -172,6 +172,16 @@ def test_auto_obeys_a_containers_limit(
     quota.write_text("max 100000\n")
     assert usable_cores(quota) == 16
     assert usable_cores(tmp_path / "none") == 16
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("1", 1), ("64", 64), ("auto", None), ("AUTO", None)]
+)
+def test_the_setting(written: str, read: int | None) -> None:
+    """A number, or None for as many as there are cores."""
+    config = BridgeConfig.from_env({"OPENAI_API_KEY": "k", "AVR_WORKERS": written})
+    assert config.server.workers == read
+    assert BridgeConfig().server.workers == 1
 
 
 def test_the_pause_before_a_restart_is_bounded() -> None:
