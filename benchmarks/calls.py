@@ -104,7 +104,7 @@ class Benchmark:
 
     async def _one(self, contestant: Contestant, calls: int, number: int) -> Figures:
         plan = self._plan(contestant, calls, number)
-        core = self._options.layout.bridge_core
+        core = next(iter(self._options.layout.bridge_cores), None)
         stolen = Stolen(core)
         report = await run_soak(
             plan,
@@ -249,7 +249,7 @@ def main() -> None:
         sys.exit("ended by a signal: nothing is recorded")
     print("\n".join(figures.table(rows)))
     if options.record:
-        bound = options.layout.bridge_core is not None
+        bound = bool(options.layout.bridge_cores)
         history.append(
             history.new_result(
                 rows, rounds=options.rounds, duration_s=options.duration_s, bound=bound

@@ -55,6 +55,11 @@ class Contestant:
     open: Opener
 
 
+def only(core: int | None) -> frozenset[int]:
+    """The cores of a container that has this one; none: the system chooses."""
+    return frozenset() if core is None else frozenset({core})
+
+
 def contestants(also: Sequence[str]) -> list[Contestant]:
     """All of them, the yardstick first.
 
@@ -111,7 +116,7 @@ def _open_bridge(
     codec: str, model_url: str | None, port: int, core: int | None
 ) -> AbstractAsyncContextManager[Container]:
     assert model_url is not None
-    return open_own_bridge(model_url, port, core=core, codec=codec)
+    return open_own_bridge(model_url, port, cores=only(core), codec=codec)
 
 
 @asynccontextmanager
@@ -122,7 +127,7 @@ async def _open_command(
     words = filled(command, {"port": str(port), "model": model_url})
     if core is not None:
         words = [sys.executable, "-c", BOUND, str(core), *words]
-    async with open_child(words, core=core) as child:
+    async with open_child(words, cores=only(core)) as child:
         until_s = trio.current_time() + START_S
         while not await _serves(port):
             if child.process.poll() is not None or trio.current_time() > until_s:
