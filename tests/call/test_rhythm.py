@@ -70,7 +70,7 @@ async def test_the_period_settles(
 
 
 async def test_readers_share_ticks(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    """Spread over the period, two to a tick, each on an absolute beat."""
+    """Spread over the period, half of them to a tick, each on an absolute beat."""
     rhythm = Meter().rhythm(40)
     woken: dict[int, list[float]] = {}
 
@@ -89,8 +89,8 @@ async def test_readers_share_ticks(autojump_clock: MockClock, nursery: trio.Nurs
     for times in woken.values():
         assert [b - a for a, b in pairwise(times)] == pytest.approx([0.04] * (len(times) - 1))
     firsts = sorted(round(times[0], 6) for times in woken.values())
-    assert len(set(firsts)) == 8
-    assert firsts[::2] == firsts[1::2]
+    assert len(set(firsts)) == 2
+    assert firsts[:8] == firsts[:1] * 8
 
 
 async def test_missed_ticks_fall_at_once(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
@@ -112,7 +112,7 @@ async def test_missed_ticks_fall_at_once(autojump_clock: MockClock, nursery: tri
     woken = 0
     autojump_clock.jump(60)
     await trio.sleep(0.001)
-    assert 4 <= woken <= 8
+    assert 4 <= woken <= 12
     nursery.cancel_scope.cancel()
 
 
