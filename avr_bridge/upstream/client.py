@@ -22,7 +22,7 @@ from avr_bridge.upstream.dialect import DialectName, dialect_of_url, headers_for
 from avr_bridge.upstream.endpoint import realtime_url
 from avr_bridge.upstream.masked import MaskedSocket
 from avr_bridge.upstream.proxy import proxy_of
-from avr_bridge.upstream.socket import MessageSocket, NowaitSocket
+from avr_bridge.upstream.socket import MessageSocket
 from avr_bridge.upstream.translation import Translator
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ class RealtimeConnection:
 
     def __init__(self, socket: MessageSocket, translator: Translator) -> None:
         self._socket = socket
-        self._nowait = socket if isinstance(socket, NowaitSocket) else None
         self._translator = translator
         self._events: deque[ServerEvent | Unknown] = deque()
         self._commands: deque[Command] = deque()
@@ -90,10 +89,7 @@ class RealtimeConnection:
         self._audio.clear()
 
     def append_audio_nowait(self, data: bytes) -> None:
-        """Send caller audio in the session's format, or queue it where the network does not keep
-        up. Newest wins; the loss is counted."""
-        if not self._audio and not self._commands and self._send_nowait(AppendAudio(data)):
-            return
+        """Queue caller audio in the session's format. Newest wins; the loss is counted."""
         self._audio += data
         excess = len(self._audio) - self._audio_bound_bytes
         if excess > 0:
@@ -154,13 +150,6 @@ class RealtimeConnection:
     async def _send(self, command: Command) -> None:
         for message in self._translator.write(command):
             await self._socket.send_message(message)
-
-    def _send_nowait(self, command: Command) -> bool:
-        """Past the writer's task, which costs more than the sending."""
-        if self._nowait is None:
-            return False
-        messages = self._translator.write(command)
-        return len(messages) == 1 and self._nowait.send_message_nowait(messages[0])
 
     def _ring(self) -> None:
         try:

@@ -170,9 +170,7 @@ class _SharedStream(trio.abc.Stream):
 
     def __init__(self, stream: QuickStream | trio.SSLStream[QuickStream]) -> None:
         self._stream = stream
-        self._quick = stream if isinstance(stream, QuickStream) else None  # not through TLS
         self._sending = trio.Lock()
-        self._rest: bytes | memoryview = b""
         self.ended = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -191,27 +189,12 @@ class _SharedStream(trio.abc.Stream):
         except trio.WouldBlock:
             await self._sending.acquire()
         try:
-            if self._rest:
-                data = bytes(self._rest) + data
-                self._rest = b""
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.ended.set()
             raise
         finally:
             self._sending.release()
-
-    def send_nowait(self, data: bytes) -> bool:
-        """Send all of it, or nothing (False). What the kernel did not take of a frame that it began
-        goes out before whatever is sent next."""
-        if self._quick is None or self._rest or self._sending.locked():
-            return False
-        try:
-            sent = self._quick.send_nowait(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return False  # whoever waits is told
-        self._rest = data[sent:] if sent else b""
-        return sent > 0
 
     async def wait_send_all_might_not_block(self) -> None:
         await self._stream.wait_send_all_might_not_block()
@@ -275,12 +258,6 @@ class _TrioWebSocket:
             await self._stream.send_all(masked_text_frame(text))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise UpstreamClosed(1006) from error
-
-    def send_message_nowait(self, message: bytes | str) -> bool:
-        if self._websocket.closed:
-            return False
-        text = message.encode() if isinstance(message, str) else message
-        return self._stream.send_nowait(masked_text_frame(text))
 
     async def get_message(self) -> bytes | str:
         try:

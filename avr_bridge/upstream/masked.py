@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from avr_bridge.errors import UpstreamClosed
-from avr_bridge.upstream.socket import NowaitSocket
 
 if TYPE_CHECKING:
     from avr_bridge.masking import Mask
@@ -23,16 +22,11 @@ class MaskedSocket:
 
     def __init__(self, socket: MessageSocket, mask: Mask) -> None:
         self._socket = socket
-        self._nowait = socket if isinstance(socket, NowaitSocket) else None
         self._mask = mask
 
     async def send_message(self, message: bytes | str) -> None:
         """Send, unchanged."""
         await self._socket.send_message(message)
-
-    def send_message_nowait(self, message: bytes | str) -> bool:
-        """Send without waiting, unchanged, where the socket can."""
-        return self._nowait is not None and self._nowait.send_message_nowait(message)
 
     async def get_message(self) -> bytes | str:
         """Wait for the next message; secrets in it are ``***``."""

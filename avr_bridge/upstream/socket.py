@@ -1,4 +1,4 @@
-"""The edge to the model: what a connection to a Realtime server can do, in four or five methods.
+"""The edge to the model: what a connection to a Realtime server can do, in four methods.
 
 `dial.py` implements it over trio-websocket, `avr_bridge.testing` in memory. No JSON is known
 here: a message is one text frame.
@@ -6,9 +6,9 @@ here: a message is one text frame.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
-__all__ = ["MessageSocket", "NowaitSocket"]
+__all__ = ["MessageSocket"]
 
 
 class MessageSocket(Protocol):
@@ -35,16 +35,4 @@ class MessageSocket(Protocol):
         """Close politely; the peer sees `code` and `reason`. May be called twice.
 
         Waits for the peer's answer, so give it a deadline.
-        """
-
-
-@runtime_checkable
-class NowaitSocket(MessageSocket, Protocol):
-    """A `MessageSocket` that can do without its writer's task as long as the network keeps up."""
-
-    def send_message_nowait(self, message: bytes | str) -> bool:
-        """Send one text message now.
-
-        Returns:
-            False: not now, and nothing was sent; `send_message` will wait, or say why not.
         """
