@@ -33,11 +33,11 @@ PERIODS_MS = (0, 20, 40)
 """No delay; one frame of every call to a tick; two. Half of the period is added to an answer's
 delay on average. Three frames to a tick save next to nothing more."""
 
-SLOWER_ABOVE = (0.32, 0.26)
+SLOWER_ABOVE = (0.38, 0.28)
 """Load from which the next longer period is taken, for each but the longest. A third of a core is
 where new calls, bursts and other programs begin to be heard in a call's jitter."""
 
-FASTER_BELOW = (0.21, 0.19)
+FASTER_BELOW = (0.27, 0.20)
 """Load below which the next shorter one is taken, for each but the shortest. The bounds
 above are further away than what a longer period saves by itself: a quarter, then a fifth."""
 
