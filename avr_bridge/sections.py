@@ -112,7 +112,7 @@ class ServerConfig:
         parse=whole_number(0, LONGEST_BATCH_MS, infinite=("auto",)),
         expected=f"milliseconds, 0 (never) to {LONGEST_BATCH_MS}, or auto",
         help="How long callers' sound is gathered before it is read, to save processor time. "
-        "Unset or auto: not at all while there is time, up to 40 ms from a third of a core on.",
+        "Unset or auto: not at all while there is time, up to 40 ms from half of a core on.",
     )
 
 

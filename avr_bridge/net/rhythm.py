@@ -26,20 +26,20 @@ quarter more at 40 calls: each is a round of the scheduler for few."""
 MEASURE_EVERY_S = 0.25
 """An overload is felt within a second, and a step of the bridge itself is no overload."""
 
-_WEIGHT = 0.5
-"""Of the newest measure of the load, in a running mean: half a second of memory."""
+_WEIGHT = 0.25
+"""Of the newest measure of the load, in a running mean: a second of memory."""
 
 PERIODS_MS = (0, 20, 40)
 """No delay; one frame of every call to a tick; two. Half of the period is added to an answer's
 delay on average. Three frames to a tick save next to nothing more."""
 
-SLOWER_ABOVE = (0.38, 0.28)
-"""Load from which the next longer period is taken, for each but the longest. A third of a core is
-where new calls, bursts and other programs begin to be heard in a call's jitter."""
+SLOWER_ABOVE = (0.50, 0.62)
+"""Load from which the next longer period is taken, for each but the longest. Below half of a core
+there is time for each frame by itself, and a round trip takes 2 ms."""
 
-FASTER_BELOW = (0.27, 0.20)
-"""Load below which the next shorter one is taken, for each but the shortest. The bounds
-above are further away than what a longer period saves by itself: a quarter, then a fifth."""
+FASTER_BELOW = (0.36, 0.46)
+"""Load below which the next shorter one is taken, for each but the shortest. The bounds above are
+further away than what a longer period saves by itself: a quarter, then a fifth."""
 
 
 class Rhythm:
