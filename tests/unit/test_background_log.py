@@ -23,7 +23,7 @@ def test_a_reader_that_stalls_holds_nobody_up() -> None:
     """More lines than a pipe takes and than are kept: writing returns; what was lost is told as
     soon as somebody reads again."""
     read_end, write_end = os.pipe()
-    with os.fdopen(write_end, "w") as stream, os.fdopen(read_end) as reader:
+    with os.fdopen(read_end) as reader, os.fdopen(write_end, "w") as stream:
         background = BackgroundStream(stream)
         line = "x" * 999 + "\n"
         for _ in range(MOST_LINES + 500):
@@ -34,7 +34,6 @@ def test_a_reader_that_stalls_holds_nobody_up() -> None:
             for one in reader:
                 if "log lines were lost" in one:
                     told.set()
-                    return
 
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
@@ -44,6 +43,9 @@ def test_a_reader_that_stalls_holds_nobody_up() -> None:
             background.write(line)
             told.wait(0.01)
         assert told.is_set()
+        background.close()
+        stream.close()
+        thread.join()
 
 
 def test_a_reader_that_has_gone_is_no_fault() -> None:
