@@ -26,13 +26,13 @@ import trio
 
 from avr_bridge import __version__
 from avr_bridge.errors import AvrBridgeError
-from avr_bridge.soak.container import ContainerFailed
+from avr_bridge.soak.container import ContainerFailed, free_port
 from avr_bridge.soak.layout import Layout
 from avr_bridge.soak.plan import SoakPlan, Thresholds
 from avr_bridge.soak.run import run_soak
 from avr_bridge.soak.verdict import LEAST_SECONDS
 from benchmarks import figures, history
-from benchmarks.contestants import YARDSTICK, Contestant, contestants, forget_settings, quiet_port
+from benchmarks.contestants import YARDSTICK, Contestant, contestants, forget_settings
 from benchmarks.figures import Figures, Row
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class Benchmark:
     def _plan(self, contestant: Contestant, calls: int, number: int) -> SoakPlan:
         common = partial(
             SoakPlan,
-            url=f"ws://127.0.0.1:{quiet_port()}",
+            url=f"ws://127.0.0.1:{free_port()}",
             duration_s=self._options.duration_s,
             settle_s=SETTLE_S,
             codec=contestant.codec,

@@ -6,12 +6,10 @@ call and measures nothing.
 
 from __future__ import annotations
 
-import random
 import shlex
-import socket
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,8 +27,6 @@ YARDSTICK = "yardstick"
 START_S = 30.0
 """For a command's container to take connections, on a machine that is busy."""
 TRY_S = 0.5
-PORTS = range(20_000, 32_000)
-"""Below what Linux and others give to whoever asks for any port."""
 OURS = ("OPENAI_", "AVR_")
 BOUND = (
     "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); "
@@ -90,18 +86,6 @@ def forget_settings(environ: dict[str, str] | os._Environ[str]) -> None:
     """Take our own settings out: a figure that goes by them could not be compared."""
     for name in [name for name in environ if name.startswith(OURS)]:
         del environ[name]
-
-
-def quiet_port() -> int:
-    """A port of the loopback that nobody listens on, and that no system hands out by itself.
-
-    Between the question and the container's start the stand-in, or another program, takes a port
-    of any number; with one of those two of fifty runs found theirs taken.
-    """
-    while True:
-        port = random.choice(PORTS)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 def filled(command: Sequence[str], values: Mapping[str, str]) -> list[str]:

@@ -6,11 +6,12 @@ Starts it and asks whether it is healthy. What it costs is `subject.py`'s busine
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -39,6 +40,10 @@ START_S = 30.0
 ASK_S = 5.0
 """For one answer of ``/healthz``."""
 POLL_S = 0.1
+
+PORTS = range(20_000, 32_000)
+"""Below what Linux and others give to whoever asks for any port."""
+
 TOOL = '''"""For a soak run: a tool that answers at once."""
 
 
@@ -79,10 +84,15 @@ class Container:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of the loopback that nobody listens on, and that no system hands out by itself.
+
+    Between the question and the container's start the stand-in, or another program, takes a port
+    of any number; with one of those, two of fifty runs found theirs taken.
+    """
+    while True:
+        port = random.choice(PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def own_environ(

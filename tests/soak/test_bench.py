@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import trio
 
-from avr_bridge.soak.container import ContainerFailed
+from avr_bridge.soak.container import ContainerFailed, free_port
 from avr_bridge.soak.layout import Layout
 from avr_bridge.soak.plan import SoakPlan
 from avr_bridge.soak.results import ProcessSample, Report, Verdict
@@ -203,7 +203,7 @@ def test_the_yardstick_is_the_same_as_ever() -> None:
 async def test_the_yardstick_carries_calls() -> None:
     """Both ends hear all but what a busy machine delays, probes come back, nothing fails."""
     bare = contestants.contestants([])[0]
-    port = contestants.quiet_port()
+    port = free_port()
     plan = SoakPlan(
         url=f"ws://127.0.0.1:{port}", calls=CALLS, duration_s=3.0, settle_s=1.0, model_port=0
     )
@@ -230,5 +230,5 @@ async def test_a_container_that_ends_at_once_is_told_with_its_last_words() -> No
     """Nothing is measured, and its process is gone."""
     dying = contestants.contestants([f"dying={sys.executable} -c 'import not_there'"])[-1]
     with trio.fail_after(LIMIT_S), pytest.raises(ContainerFailed, match="not_there"):
-        async with dying.open("ws://127.0.0.1:1", contestants.quiet_port(), None):
+        async with dying.open("ws://127.0.0.1:1", free_port(), None):
             pytest.fail("it was taken for a container")
