@@ -7,6 +7,7 @@ from here is in `soak_session.py`.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from rich.console import Console
 
 from avr_bridge.cli.soak_session import Choices, ModelChoice, Session, StoppedBeforeCalls
 from avr_bridge.cli.soak_text import ReportFiles, say_limit, say_report
-from avr_bridge.cli.soak_types import Duration, Header, ListenAddress, Rate
+from avr_bridge.cli.soak_types import Duration, FiniteRange, Header, ListenAddress, Rate
 from avr_bridge.errors import AvrBridgeError
 from avr_bridge.sections import MOST_WORKERS
 from avr_bridge.soak.container import free_port
@@ -156,13 +157,13 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _threshold_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    positive = click.FloatRange(0, min_open=True)
+    positive = FiniteRange(0, min_open=True)
     return _apply(
         command,
         click.option("--max-p99-ms", type=positive, help="Of the round trips."),
         click.option(
             "--min-heard",
-            type=click.FloatRange(0, 1),
+            type=FiniteRange(0, 1),
             help="Share of real time that each end of each call heard: 0.99.",
         ),
         click.option("--max-errors", type=click.IntRange(0), help="Of any kind."),
@@ -246,6 +247,11 @@ def _choices(url: str | None, given: dict[str, Any]) -> Choices:
     own, with_model, pid = given["own"], given["with_model"], given["pid"]
     if own and url:
         raise click.UsageError("--self starts a bridge of its own: leave URL out")
+    over_http = given["transport"] == "http" or (not given["transport"] and _is_http(url))
+    if over_http and given["barge_ins"]:
+        raise click.UsageError("--barge-ins needs the WebSocket: HTTP knows no interruption")
+    if pid and not _lives(pid):
+        raise click.UsageError(f"--pid: no process {pid}")
     if own and (with_model or pid):
         raise click.UsageError("--self brings its own model and process: no --with-model, no --pid")
     if not own and not url:
@@ -277,6 +283,20 @@ def _choices(url: str | None, given: dict[str, Any]) -> Choices:
         model=ModelChoice(with_model[0], ask=not given["yes"]) if with_model else None,
         ramp_given=given["ramp"] is not None,
     )
+
+
+def _is_http(url: str | None) -> bool:
+    return bool(url) and urlsplit(url or "").scheme == "http"
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _plan(url: str, given: dict[str, Any]) -> SoakPlan:

@@ -5,6 +5,7 @@ Reads words into numbers, and says what was expected where it cannot.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 else:  # generic for the type checker only, before click 8.4
     _Number = _Pair = _Words = click.ParamType
 
-__all__ = ["Duration", "Header", "ListenAddress", "Rate"]
+__all__ = ["Duration", "FiniteRange", "Header", "ListenAddress", "Rate"]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _PER_SECOND = {"s": 1.0, "min": 1 / 60, "h": 1 / 3600, "": 1.0}
@@ -38,6 +39,18 @@ class Duration(_Number):
             self.fail(f"{value!r} is no length of time such as 90s, 10m or 1h", param, ctx)
         parts = re.findall(rf"{_NUMBER}(ms|s|m|h|)", value)
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+class FiniteRange(click.FloatRange):
+    """`click.FloatRange` lets ``nan`` through, which is neither over nor under any limit."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return number
 
 
 class Rate(_Number):

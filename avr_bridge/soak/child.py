@@ -5,6 +5,8 @@ Knows nothing of what the process does.
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager, suppress
@@ -43,6 +45,19 @@ class Child:
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
+"""Linux's. Elsewhere a child outlives a parent that is killed without a word."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM if we are killed, so that nothing stays behind and spoils the next
+    run."""
+    assert _prctl is not None
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @asynccontextmanager
 async def open_child(
     command: Sequence[str],
@@ -70,6 +85,7 @@ async def open_child(
             stderr=stderr,
             env=env,
             start_new_session=True,
+            preexec_fn=_end_with_parent if _prctl else None,
         )
         try:
             if cores:

@@ -135,7 +135,7 @@ class Collector:
             version=version,
             machine=machine,
             started_at=started_at,
-            calls_held=sum(call.ended_by == "run" and not call.error for call in steady),
+            calls_held=_held(steady, self.plan.calls),
             set_up_ms=_spread(call.set_up_ms for call in self.calls),
             first_audio_ms=_spread(call.first_audio_ms for call in self.calls),
             probes_ms=Spread.of([ms for tick in measured for ms in tick.probes_ms]),
@@ -204,11 +204,18 @@ def _spread(values: Iterable[float | None]) -> Spread:
     return Spread.of([value for value in values if value is not None])
 
 
+def _held(steady: list[CallRecord], planned: int) -> int:
+    """Those that were up to the end; one that was placed again for one that failed is none."""
+    to_the_end = sum(call.ended_by == "run" and not call.error for call in steady)
+    failed = sum(bool(call.error) for call in steady)
+    return max(min(to_the_end, planned - failed), 0)
+
+
 def _shares(calls: list[CallRecord], name: str, least_s: float) -> list[float]:
     """What each call heard. One that failed before it could talk heard nothing; one that was hung
     up by plan so soon does not count, unless all were."""
-    long = [call for call in calls if call.talked_s >= least_s]
-    counted = long or [call for call in calls if call.talked_s >= FEW_FRAMES_S]
+    talked = [call for call in calls if call.talked_s >= FEW_FRAMES_S]
+    counted = [call for call in talked if call.talked_s >= least_s or call.error] or talked
     shares = [share for call in counted if (share := getattr(call, name)) is not None]
-    deaf = [call for call in calls if call.error and call.talked_s < least_s]
+    deaf = [call for call in calls if call.error and call.talked_s < FEW_FRAMES_S]
     return shares + [0.0] * len(deaf) if name == "heard_share" else shares

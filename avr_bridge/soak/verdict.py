@@ -82,8 +82,16 @@ def judge(report: Report, troubles: Sequence[str] = (), findings: Sequence[str] 
         findings: What befell the container, in words: each is a miss, asked for or not.
     """
     missed = [*findings, *_no_call(report), *_missed(report)]
-    others = _others(report) if missed else []
+    others = _others(report) if missed and missed == _missed(_of_times(report)) else []
     return Verdict(void=[*troubles, *_void(report), *others], missed=missed)
+
+
+def _of_times(report: Report) -> Report:
+    """The report, asked only for what others on its core can spoil: cost and errors are its own."""
+    asked = msgspec.structs.replace(
+        report.thresholds, max_errors=None, max_cpu_ms=None, max_rss_mb_per_call=None
+    )
+    return msgspec.structs.replace(report, thresholds=asked)
 
 
 def exit_code(verdict: Verdict) -> int:
@@ -164,7 +172,8 @@ def _late(report: Report, measured: list[Tick]) -> list[str]:
 
 
 def _others(report: Report) -> list[str]:
-    """Only where something was missed: who has less than a core and reaches all is no worse."""
+    """Only where nothing but times and sound was missed: who has less than a core and reaches all
+    is no worse, and what a container costs, or fails in, is nobody else's."""
     share = report.subject.others_share if report.subject else None
     if share is None or share <= OTHERS_SHARE:
         return []

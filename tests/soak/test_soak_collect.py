@@ -129,3 +129,12 @@ def test_no_figures_without_a_measured_second() -> None:
 def test_no_slope_without_two_moments(points: list[tuple[float, float]]) -> None:
     """Flat, rather than an error."""
     assert slope_per_h(points) == 0.0
+
+
+def test_a_call_that_was_lost_counts_with_what_it_heard_and_is_not_held() -> None:
+    """Placed again, its successor is up at the end and is held no more than it."""
+    lost = record(1, talked_s=3.0, heard_share=0.9, error="lost", ended_by="container")
+    again = record(11, talked_s=4.0)
+    report = run(calls=[lost, again, *(record(number) for number in range(2, 11))])
+    assert report.heard_share_least == 0.9
+    assert report.calls_held == 9

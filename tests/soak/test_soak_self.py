@@ -53,7 +53,7 @@ def serious(report: dict[str, Any]) -> list[str]:
 async def test_twenty_calls_hold(tmp_path: Path) -> None:
     """All are up to the end, both ends hear all, no probe is lost; nothing is left open."""
     report = await soak(
-        tmp_path, "--calls", "20", "--ramp", "10/s", "--settle", "2s", "--duration", "10s"
+        tmp_path, "--calls", "20", "--ramp", "10/s", "--settle", "2s", "--duration", "20s"
     )
     assert serious(report) == []
     assert report["verdict"]["missed"] == []

@@ -137,6 +137,9 @@ def test_a_core_that_others_used_excuses_a_miss_and_nothing_else() -> None:
     slow = run(seconds(probes_ms=[100.0]), asked=ALL, subject=shared)
     assert "others used 25% of the container's core" in judge(slow).void[0]
     assert judge(run(asked=ALL, subject=shared)).passed
+    dear = run(asked=Thresholds(max_cpu_ms=0.001), subject=shared)
+    assert judge(dear).void == []
+    assert judge(slow, findings=["the container's process ended"]).void == []
     quiet = msgspec.structs.replace(SUBJECT, others_share=0.05)
     assert judge(run(seconds(probes_ms=[100.0]), asked=ALL, subject=quiet)).void == []
 
