@@ -327,6 +327,7 @@ def _plan(url: str, given: dict[str, Any]) -> SoakPlan:
         model_host=host,
         arrivals_per_s=given["arrivals"],
         arrival_s=given["arrival_length"],
+        workers=given["workers"] or 1,
         barge_ins_per_min=given["barge_ins"],
         tools_per_min=given["tools"],
         hangups_per_min=given["hangups"],

@@ -33,6 +33,7 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
         hangups_per_min: Of each steady call, at random; the call is placed again at once.
         seed: Of all that is random.
         headers: Sent with each call, such as ``Authorization``.
+        workers: Processes of our own bridge, if we start it.
     """
 
     url: str
@@ -52,6 +53,7 @@ class SoakPlan(msgspec.Struct, frozen=True, kw_only=True):
     hangups_per_min: float = 0.0
     seed: int = 1
     headers: dict[str, str] = {}
+    workers: int = 1
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
