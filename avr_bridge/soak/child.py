@@ -5,8 +5,6 @@ Knows nothing of what the process does.
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import subprocess
 import tempfile
 from contextlib import asynccontextmanager, suppress
@@ -45,17 +43,11 @@ class Child:
         return "\n".join(text.strip().splitlines()[-lines:])
 
 
-_prctl = getattr(ctypes.CDLL(None), "prctl", None)
-"""Linux's. Elsewhere a child outlives a parent that is killed without a word."""
-
-_PR_SET_PDEATHSIG = 1
-
-
-def _end_with_parent() -> None:
-    """In the child: SIGTERM if we are killed, so that nothing stays behind and spoils the next
-    run."""
-    assert _prctl is not None
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+_END_WITH_US = 'read -r _; kill -s TERM -- "-$0"'
+"""A shell that reads from us gets to the end of its input when we are gone, however we ended, and
+then ends the process group that it was told. The kernel's own way (prctl's PR_SET_PDEATHSIG) takes
+the thread that started a process for its parent: Trio's, which ends when it was idle for ten
+seconds, and the process with it."""
 
 
 @asynccontextmanager
@@ -68,7 +60,8 @@ async def open_child(
 ) -> AsyncIterator[Child]:
     """Start a process; behind the body it gets SIGTERM, and SIGKILL if that does not help.
 
-    It has a session of its own: Ctrl-C in the terminal is for us, who end it politely.
+    It has a session of its own: Ctrl-C in the terminal is for us, who end it politely. If we are
+    killed without a word it gets SIGTERM too, and spoils no later run.
 
     Args:
         command: Program and arguments.
@@ -85,12 +78,12 @@ async def open_child(
             stderr=stderr,
             env=env,
             start_new_session=True,
-            preexec_fn=_end_with_parent if _prctl else None,
         )
         try:
             if cores:
                 bind(process.pid, cores)
-            yield Child(process, stderr)
+            async with _ended_with_us(process.pid):
+                yield Child(process, stderr)
             with suppress(ProcessLookupError):
                 process.terminate()
             with trio.move_on_after(END_S):
@@ -103,3 +96,22 @@ async def open_child(
                 for pipe in (process.stdin, process.stdout):
                     if pipe is not None:
                         await pipe.aclose()
+
+
+@asynccontextmanager
+async def _ended_with_us(group: int) -> AsyncIterator[None]:
+    watcher = await trio.lowlevel.open_process(
+        ["sh", "-c", _END_WITH_US, str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert watcher.stdin is not None
+    try:
+        yield
+    finally:
+        watcher.kill()
+        with trio.move_on_after(REAP_S, shield=True):
+            await watcher.wait()
+            await watcher.stdin.aclose()
