@@ -269,5 +269,13 @@ class LogConfig:
         default=False,
         parse=switch,
         expected="on or off",
-        help="Whether what was said, keys pressed and tools' arguments are logged, at info.",
+        help="Whether what was said, keys pressed, tools' arguments and the call's own data (its "
+        "query parameters, such as the caller's number) are logged, at info.",
+    )
+    prices_file: str | None = setting(
+        "AVR_PRICES_FILE",
+        default=None,
+        parse=text,
+        expected="a TOML file's path",
+        help="Prices that go before those that ship, for the estimated cost of calls.",
     )
