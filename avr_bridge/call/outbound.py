@@ -14,7 +14,7 @@ import trio
 
 from avr_bridge.audio.format import FRAME_MS, PCM16_8K
 from avr_bridge.audio.pacing import Pacer
-from avr_bridge.audio.playback import Heard, PlaybackLedger
+from avr_bridge.audio.playback import PlaybackLedger
 from avr_bridge.audio.playout import Playout
 from avr_bridge.call.ending import CallEnding, EndReason
 from avr_bridge.call.orders import (
@@ -33,11 +33,13 @@ from avr_bridge.caller.transport import (
     TranscriptOut,
 )
 from avr_bridge.errors import CallerGone
+from avr_bridge.upstream.closing import GREETING_ITEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from avr_bridge.call.stats import CallStats
+    from avr_bridge.call.turn_clock import TurnClock
 
 __all__ = ["pump_outbound"]
 
@@ -58,6 +60,9 @@ INBOUND_IS_TOLD_S = 0.5
 LAST_WORDS_ITEM = "last words"
 """Names them in the playout; the model has no such item."""
 
+OWN_WORDS = (GREETING_ITEM, LAST_WORDS_ITEM)
+"""Recordings: no answers of the model's."""
+
 LONGEST_ANSWER_MS = 15 * 60 * 1000
 """Sound waiting to be played: 14 MB. The longest answer a model gives lasts under 4 minutes at
 4,096 tokens; more than this is a model that never stops."""
@@ -68,9 +73,10 @@ async def pump_outbound(
     orders: trio.MemoryReceiveChannel[Order],
     ending: CallEnding,
     stats: CallStats,
+    turns: TurnClock,
 ) -> None:
     """Play what is ordered, paced to real time. Runs until cancelled or the caller is gone."""
-    pump = _OutboundPump(transport, stats)
+    pump = _OutboundPump(transport, stats, turns)
     try:
         while True:
             pump.begin_last_words_if_due()
@@ -87,9 +93,10 @@ async def pump_outbound(
 
 
 class _OutboundPump:
-    def __init__(self, transport: CallerTransport, stats: CallStats) -> None:
+    def __init__(self, transport: CallerTransport, stats: CallStats, turns: TurnClock) -> None:
         self._transport = transport
         self._stats = stats
+        self._turns = turns
         self._playout = Playout(PCM16_8K)
         chunk_frames = min(CHUNK_FRAMES, max(transport.lead_ms // FRAME_MS // 2, 1))
         self._pacer = Pacer(transport.lead_ms, chunk_frames)
@@ -161,6 +168,8 @@ class _OutboundPump:
         if self._stats.first_sound_s is None:
             self._stats.first_sound_s = now_s
         pcm, pieces = self._playout.take(frames)
+        if not self._in_answer and pieces[0][0] not in OWN_WORDS:
+            self._turns.answer_started()
         self._pacer.sent(frames, now_s)
         self._ledger.sent(pieces)
         self._note_ends()
@@ -198,8 +207,8 @@ class _OutboundPump:
                 self._finished[item_id] = heard
                 self._note_ends()
                 self._in_answer = self._in_answer and self._playout.waiting_frames > 0
-            case SilenceNow(report=report):
-                await self._silence(report)
+            case SilenceNow():
+                await self._silence(order)
             case TranscriptOut() | ErrorOut():
                 await self._transport.send(order)
 
@@ -212,7 +221,7 @@ class _OutboundPump:
             at_s = self._pacer.plays_until_s
             self._to_be_heard.append((at_s, item_id, self._finished.pop(item_id)))
 
-    async def _silence(self, report: Callable[[list[Heard]], None]) -> None:
+    async def _silence(self, order: SilenceNow) -> None:
         """Stop at once. Nothing is said to a caller who was hearing nothing."""
         now_s = trio.current_time()
         self.tell_what_was_heard()
@@ -225,7 +234,8 @@ class _OutboundPump:
         self._finished.clear()
         self._to_be_heard.clear()
         self._in_answer = False
-        report(heard)
+        order.report(heard)
         if was_playing:
             self._stats.interruptions += 1
             await self._transport.send(Interruption())
+            self._turns.interrupted(order.since_s, heard)

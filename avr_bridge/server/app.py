@@ -31,7 +31,7 @@ from avr_bridge.telemetry import SeldomLog, get_logger
 from avr_bridge.tools import load_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio.wrappers import TrioWebsocket
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from avr_bridge.call.running import RunningCalls
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig
+    from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["create_app"]
@@ -87,6 +88,7 @@ def create_app(
     running: RunningCalls | None = None,
     dial: Dial | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> QuartTrio:
     """The bridge as an ASGI application; `serve` runs it, and any Trio ASGI server may.
 
@@ -96,6 +98,7 @@ def create_app(
         running: Where the calls are found that run; default: nowhere.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
+        listeners: Told what happens in each call, as `run_call`'s are.
     """
     door = admission or Admission(config.server)
     lobby, seldom = Lobby(), SeldomLog()
@@ -120,6 +123,7 @@ def create_app(
                 toolbox=toolbox,
                 on_ended=on_call_ended,
                 running=running,
+                listeners=listeners,
             )
         except CallFailed:
             return  # logged where it happened, with its causes
