@@ -69,9 +69,7 @@ async def run_tools(
                     nursery.start_soon(_run_control, job, control, context)
 
 
-async def _run_tool(
-    job: ToolJob, toolbox: Toolbox, context: CallContext, journal: Journal
-) -> None:
+async def _run_tool(job: ToolJob, toolbox: Toolbox, context: CallContext, journal: Journal) -> None:
     name, started_s = job.name[:MAX_NAME_SHOWN_CHARS], trio.current_time()
     journal.tell(ToolStarted(started_s, name))
     outcome: ToolOutcome = "cancelled"

@@ -169,7 +169,8 @@ class ResponseDone(Moment):
 
 @attrs.frozen
 class Transcribed(Moment):
-    """The caller's words were transcribed, which is billed apart. Attributes as `ResponseDone`'s."""
+    """The caller's words were transcribed, which is billed apart. `usage` and `cost_usd` are as of
+    `ResponseDone`."""
 
     usage: Usage | None
     cost_usd: float | None

@@ -132,8 +132,8 @@ class CallSummary:
     turn_latencies_ms: tuple[float, ...] = ()
     stop_times_ms: tuple[float, ...] = ()
     tool_runs: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
-    usage: Usage = Usage()
-    transcription: Usage = Usage()
+    usage: Usage = attrs.field(factory=Usage)
+    transcription: Usage = attrs.field(factory=Usage)
     cost_usd: float | None = None
     unpriced: int = 0
 

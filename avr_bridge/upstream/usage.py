@@ -34,8 +34,9 @@ def usage_of_transcription(bill: Any) -> Usage | None:
     if bill.get("type") != "duration":
         return _usage(bill)
     seconds = bill.get("seconds")
-    sane = isinstance(seconds, int | float) and 0 <= seconds <= MOST_HEARD_S
-    return Usage(heard_s=float(seconds)) if sane else None
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_HEARD_S:
+        return None
+    return Usage(heard_s=float(seconds))
 
 
 def _usage(bill: dict[str, Any]) -> Usage:

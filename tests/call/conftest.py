@@ -12,6 +12,7 @@ import trio
 
 from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, TalkConfig, run_call
 from avr_bridge.call.running import RunningCalls
+from avr_bridge.telemetry.journal import Moment
 from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
@@ -19,7 +20,6 @@ from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from avr_bridge.telemetry.journal import Moment
     from avr_bridge.tools import Toolbox
 
 KEY = "sk-planted-secret"

@@ -68,22 +68,19 @@ def all_of[Kind: Moment](call: Placed, kind: type[Kind]) -> list[Kind]:
     return [one for one in call.moments if isinstance(one, kind)]
 
 
-async def test_a_call_from_its_beginning_to_its_end(
-    autojump_clock: Clock, question: bytes
-) -> None:
+async def test_a_call_from_its_beginning_to_its_end(autojump_clock: Clock, question: bytes) -> None:
     """Each moment once, in the order in which things happen, and none of them back in time."""
     async with place_call(
         SimulatedRealtime(Echo()), caller=MemoryCaller({"from": "+15550100"})
     ) as call:
         call.caller.start()
         call.caller.send(DtmfDigit("7"))
+        await call.caller.be_silent(1)
         await call.caller.say(question)
         await call.caller.be_silent(7)
     assert told(call) == [
-        "CallBegan",
-        "KeyPressed",
-        "SessionReady",
-        "ResponseDone",  # the greeting, which Echo leaves out
+        *("CallBegan", "KeyPressed", "SessionReady"),
+        *("ResponseDone", "ResponseDone"),  # the greeting: Echo says nothing, and is asked again
         *("SpeechStarted", "SpeechStopped"),
         *("AnswerStarted", "Transcribed", "Transcript"),
         *("ResponseDone", "Transcript", "CallEnded"),
@@ -112,6 +109,7 @@ async def test_the_time_of_a_turn(autojump_clock: Clock, question: bytes) -> Non
     (answer,) = all_of(call, AnswerStarted)
     assert answer.at_s == pytest.approx(first_sound_s(call.caller), abs=0.001)
     assert answer.latency_ms == pytest.approx((answer.at_s - stopped.at_s) * 1000)
+    assert answer.latency_ms is not None
     assert 690 < answer.latency_ms < 800
     assert call.summary is not None
     assert call.summary.turn_latencies_ms == (answer.latency_ms,)
@@ -167,7 +165,9 @@ async def test_a_barge_in(autojump_clock: Clock, question: bytes) -> None:
     assert stop.heard_ms == pytest.approx(heard_s * 1000, abs=25)
     cut = [one for one in all_of(call, Transcript) if one.cut]
     assert [(one.role, one.text) for one in cut] == [("agent", "long")]
-    told_avr = [e.message.text for e in call.caller.received if isinstance(e.message, TranscriptOut)]
+    told_avr = [
+        e.message.text for e in call.caller.received if isinstance(e.message, TranscriptOut)
+    ]
     assert "long [interrupted]" in told_avr
     assert call.summary is not None
     assert call.summary.stop_times_ms == (stop.stop_ms,)
@@ -183,7 +183,7 @@ async def test_a_stop_that_takes_its_time(autojump_clock: Clock, question: bytes
         async with trio.open_nursery() as nursery:
             nursery.start_soon(call.caller.say, question)
             call.caller.stop_reading()
-            while not all_of(call, SpeechStarted):
+            while not all_of(call, SpeechStarted):  # noqa: ASYNC110 - the call tells it
                 await trio.sleep(0.01)
             await trio.sleep(0.25)
             call.caller.reading.set()
@@ -195,9 +195,7 @@ async def test_a_stop_that_takes_its_time(autojump_clock: Clock, question: bytes
 @pytest.mark.parametrize(
     ("outcome", "took_ms"), [("ok", 2000), ("error", 2000), ("timeout", 15_000), ("unknown", 0)]
 )
-async def test_a_tool(
-    autojump_clock: Clock, question: bytes, outcome: str, took_ms: float
-) -> None:
+async def test_a_tool(autojump_clock: Clock, question: bytes, outcome: str, took_ms: float) -> None:
     """It begins when the model's answer is done, and ends well or not, in so many ms."""
 
     async def look_up(_arguments: Any, _context: Any) -> Any:
@@ -205,9 +203,10 @@ async def test_a_tool(
         return ToolResult("nothing found", ok=outcome == "ok")
 
     name = "no_such_tool" if outcome == "unknown" else "look_up"
-    script = Script([[], [CallTool(name, "{}")], [Say(question, 8000, "found")]])
+    script = Script([[], [], [CallTool(name, "{}")], [Say(question, 8000, "found")]])
     async with place_call(SimulatedRealtime(script), toolbox=toolbox(look_up=look_up)) as call:
         call.caller.start()
+        await call.caller.be_silent(1)  # asked to greet, and once more
         await call.caller.say(question)
         await call.caller.be_silent(22)
     (started,), (done,) = all_of(call, ToolStarted), all_of(call, ToolDone)
@@ -231,9 +230,10 @@ async def test_a_tool_that_outlives_its_call(autojump_clock: Clock, question: by
     async def look_up(_arguments: Any, _context: Any) -> Any:
         await trio.sleep(10)
 
-    script = Script([[], [CallTool("look_up", "{}")]])
+    script = Script([[], [], [CallTool("look_up", "{}")]])
     async with place_call(SimulatedRealtime(script), toolbox=toolbox(look_up=look_up)) as call:
         call.caller.start()
+        await call.caller.be_silent(1)
         await call.caller.say(question)
         await call.caller.be_silent(3)
     assert told(call)[-2:] == ["ToolDone", "CallEnded"]
@@ -261,7 +261,7 @@ async def test_a_session_that_is_lost(autojump_clock: Clock) -> None:
     assert (first.again, second.again) == (False, True)
     assert first.setup_ms == pytest.approx(first.at_s * 1000)
     assert second.setup_ms == pytest.approx((second.at_s - lost.at_s) * 1000, abs=1)
-    assert second.setup_ms > 500
+    assert second.setup_ms >= 500
     assert call.summary is not None
     assert call.summary.reconnects == 1
     assert call.summary.setup_ms == first.setup_ms
@@ -282,7 +282,7 @@ async def test_a_session_that_is_renewed(autojump_clock: Clock) -> None:
     ]
     again = all_of(call, SessionReady)[1]
     assert again.again
-    assert 500 < again.setup_ms < 1000
+    assert 500 <= again.setup_ms < 1000
     assert call.summary is not None
     assert call.summary.renewals == 1
 
@@ -372,9 +372,7 @@ async def test_prices_of_ones_own(autojump_clock: Clock, question: bytes, tmp_pa
 
 
 @pytest.mark.parametrize("dialect", ["ga", "beta", "xai"])
-async def test_tokens_in_each_dialect(
-    autojump_clock: Clock, question: bytes, dialect: Any
-) -> None:
+async def test_tokens_in_each_dialect(autojump_clock: Clock, question: bytes, dialect: Any) -> None:
     """GA and beta servers bill; where an answer has no bill nothing is invented."""
     simulator = SimulatedRealtime(Echo(), SimulatorOptions(dialect=dialect))
     async with place_call(simulator, config(dialect=dialect)) as call:

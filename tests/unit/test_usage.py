@@ -28,6 +28,9 @@ GA = {
     },
     "output_token_details": {"text_tokens": 30, "audio_tokens": 91},
 }
+SAID = Usage(
+    text_in=55, audio_in=5, cached_text_in=64, cached_audio_in=8, text_out=30, audio_out=91
+)
 BETA: dict[str, Any] = GA | {
     "input_token_details": {"text_tokens": 119, "audio_tokens": 13, "cached_tokens": 124}
 }
@@ -36,9 +39,7 @@ BETA: dict[str, Any] = GA | {
 def test_ga_says_it_all() -> None:
     """Cached tokens are part of the input there; here they stand beside it."""
     usage = usage_of_response(GA)
-    assert usage == Usage(
-        text_in=55, audio_in=5, cached_text_in=64, cached_audio_in=8, text_out=30, audio_out=91
-    )
+    assert usage == SAID
     assert (usage.tokens_in, usage.tokens_cached, usage.tokens_out) == (132, 72, 121)
 
 
@@ -60,13 +61,13 @@ def test_a_bill_without_details() -> None:
 def test_reasoning_is_text() -> None:
     """Output that is neither of the two kinds is what the model thought."""
     bill = GA | {"output_tokens": 200}
-    assert usage_of_response(bill) == usage_of_response(GA) + Usage(text_out=79)
+    assert usage_of_response(bill) == SAID + Usage(text_out=79)
 
 
 def test_images_are_neither() -> None:
     """Input of a third kind has no price here."""
     bill = GA | {"input_tokens": 140}
-    assert usage_of_response(bill) == usage_of_response(GA) + Usage(other_in=8)
+    assert usage_of_response(bill) == SAID + Usage(other_in=8)
 
 
 @pytest.mark.parametrize("bill", [None, {}, [], "12", 5])
