@@ -62,6 +62,14 @@ class ServerConfig:
         help="Secret that callers must give, as `Authorization: Bearer` or as query `token`. "
         "Unset: every caller is let in.",
     )
+    metrics_token: Secret | None = setting(
+        "AVR_METRICS_TOKEN",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="Secret that whoever reads `/metrics` must give, so that a monitor needs no right to "
+        "place calls. Unset: AVR_TOKEN, if that is set.",
+    )
     workers: int | None = setting(
         "AVR_WORKERS",
         default=1,

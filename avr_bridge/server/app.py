@@ -17,6 +17,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from avr_bridge.call.ending import CallFailed
+from avr_bridge.call.running import RunningCalls
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
@@ -25,9 +26,11 @@ from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
 from avr_bridge.errors import CallerGone
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
 from avr_bridge.server.lobby import Lobby
+from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
+from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
 from avr_bridge.tools import load_tools
 
 if TYPE_CHECKING:
@@ -37,9 +40,8 @@ if TYPE_CHECKING:
     from quart_trio.wrappers import TrioWebsocket
 
     from avr_bridge.call.ending import CallSummary
-    from avr_bridge.call.running import RunningCalls
     from avr_bridge.caller.transport import CallerTransport
-    from avr_bridge.config import BridgeConfig
+    from avr_bridge.config import BridgeConfig, Secret
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
@@ -67,6 +69,7 @@ WebSocket  ws://{host}/
 HTTP       POST http://{host}/speech-to-speech-stream
 Health     GET /healthz
 Readiness  GET /readyz
+Metrics    GET /metrics
 """
 
 
@@ -89,18 +92,21 @@ def create_app(
     dial: Dial | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
     listeners: Sequence[Listener] = (),
+    metrics: MetricsPage | None = None,
 ) -> QuartTrio:
     """The bridge as an ASGI application; `serve` runs it, and any Trio ASGI server may.
 
     Args:
         config: All settings.
         admission: Who lets calls in; default: one of its own, without a measure of lag.
-        running: Where the calls are found that run; default: nowhere.
+        running: Where the calls are found that run; default: a list of its own.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
         listeners: Told what happens in each call, as `run_call`'s are.
+        metrics: What ``/metrics`` tells; default: of this application's calls.
     """
-    door = admission or Admission(config.server)
+    door, running = admission or Admission(config.server), running or RunningCalls()
+    metrics = metrics or MetricsPage(door, running, config.server.max_calls)
     lobby, seldom = Lobby(), SeldomLog()
     app = QuartTrio("avr_bridge")
     app.asgi_http_class = _HttpConnection
@@ -108,6 +114,7 @@ def create_app(
     app.request_class = BoundedRequest
     app.websocket_class = BoundedWebsocket
     toolbox = load_tools(config.tools)
+    metrics.metrics.know_tools(tool.name for tool in toolbox.loaded)
     for problem in toolbox.problems:
         get_logger().warning("a tool could not be loaded", problem=problem)
     # A call lasts for hours and megabytes: Quart's limits would cut it silently.
@@ -123,21 +130,21 @@ def create_app(
                 toolbox=toolbox,
                 on_ended=on_call_ended,
                 running=running,
-                listeners=listeners,
+                listeners=[metrics.metrics.take, *listeners],
             )
         except CallFailed:
             return  # logged where it happened, with its causes
 
-    def admitted(asked: BaseRequestWebsocket) -> bool:
+    def admitted(asked: BaseRequestWebsocket, secret: Secret | None) -> bool:
         authorization = asked.headers.get("Authorization", "")
-        queried = asked.args.getlist(TOKEN_PARAMETER)
-        return is_admitted(config.server.token, authorization, queried)
+        return is_admitted(secret, authorization, asked.args.getlist(TOKEN_PARAMETER))
 
     @app.websocket("/")
     @app.websocket("/<path:_path>")
     async def websocket_call(_path: str = "") -> Response | None:
         connection = cast("TrioWebsocket", websocket._get_current_object())
-        if not admitted(connection):
+        if not admitted(connection, config.server.token):
+            metrics.metrics.refuse("token")
             return _no_entry("websocket", seldom)
         await connection.accept()
         peer = Peer.of(connection.scope)
@@ -149,6 +156,7 @@ def create_app(
                 until_end.callback(leave)
                 await _through_hangup(partial(carry, transport))
         except CallRefused as refused:
+            metrics.metrics.refuse(refused.why)
             seldom.warning("call refused", reason=str(refused))
             with suppress(CallerGone):
                 await transport.send(ErrorOut(str(refused)))
@@ -157,11 +165,13 @@ def create_app(
 
     @app.post(STREAM_PATH)
     async def http_call() -> Response:
-        if not admitted(request):
+        if not admitted(request, config.server.token):
+            metrics.metrics.refuse("token")
             return _no_entry("http", seldom)
         try:
             cast("Any", request.scope)[UNTIL_END].enter_context(door.call())
         except CallRefused as refused:
+            metrics.metrics.refuse(refused.why)
             seldom.warning("call refused", reason=str(refused))
             return Response(f"{refused}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
         call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
@@ -196,6 +206,14 @@ def create_app(
         """Whether a new call would be let in: for load balancers."""
         why_not = door.refusal_of_all()
         return ({"status": "ready"}, 200) if why_not is None else ({"status": why_not}, 503)
+
+    @app.get("/metrics")
+    async def numbers() -> Response:
+        """What Prometheus collects, of all workers."""
+        secret = config.server.metrics_token or config.server.token
+        if not admitted(request, secret):
+            return _no_entry("metrics", seldom)
+        return Response(metrics.text(), content_type=CONTENT_TYPE)
 
     return app
 

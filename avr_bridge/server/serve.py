@@ -18,6 +18,7 @@ from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import create_app
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
+from avr_bridge.server.metrics import MetricsPage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -77,8 +78,10 @@ async def serve(
     Raises:
         OSError: The port cannot be had.
     """
-    admission = Admission(config.server, worker.seat if worker else None)
+    seat = worker.seat if worker else None
+    admission = Admission(config.server, seat)
     running = RunningCalls()
+    metrics = MetricsPage(admission, running, config.server.max_calls, seat)
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
     app = create_app(
@@ -88,6 +91,7 @@ async def serve(
         dial=dial,
         on_call_ended=on_call_ended,
         listeners=listeners,
+        metrics=metrics,
     )
 
     async def wait_drained() -> None:
@@ -98,6 +102,7 @@ async def serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(admission.watch_lag)
+            nursery.start_soon(metrics.write_regularly)
             nursery.start_soon(run_rhythm, config.server.batch_ms)
             await serve_guarded(
                 app,

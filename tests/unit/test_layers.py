@@ -82,6 +82,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "hypercorn": ("server/", "caller/websocket.py", "caller/http_stream.py"),
     "werkzeug": ("server/", "caller/websocket.py", "caller/http_stream.py"),
     "trio_websocket": ("upstream/dial.py", "testing/"),
+    "prometheus_client": ("telemetry/metrics", "server/metrics.py"),
     "click": ("cli/",),
     "rich": ("cli/",),
     "picows": ("soak/load/",),
