@@ -129,6 +129,16 @@ async def test_a_greeting_answers_nobody(autojump_clock: Clock) -> None:
     assert all_of(call, FirstSound) == [FirstSound(answer.at_s, answer.at_s * 1000)]
 
 
+async def test_single_frames_are_not_told_of(autojump_clock: Clock) -> None:
+    """A minute of silence, 3,000 frames: nothing happens, and nobody is told anything."""
+    async with place_call(SimulatedRealtime(Silence())) as call:
+        call.caller.start()
+        await call.caller.be_silent(3)
+        before = len(call.moments)
+        await call.caller.be_silent(60)
+        assert len(call.moments) == before
+
+
 async def test_recordings_are_no_answers(
     autojump_clock: Clock, question: bytes, tmp_path: Any
 ) -> None:
