@@ -115,6 +115,7 @@ WITHOUT_TRIO = (
     "upstream/endpoint.py",
     "upstream/error_codes.py",
     "upstream/events.py",
+    "upstream/refusal.py",
 )
 """Protocol and arithmetic: no clock and no I/O, so tests need neither."""
 
