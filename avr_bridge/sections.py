@@ -287,3 +287,10 @@ class LogConfig:
         expected="a TOML file's path",
         help="Prices that go before those that ship, for the estimated cost of calls.",
     )
+    calls: str | None = setting(
+        "AVR_LOG_CALLS",
+        default=None,
+        parse=text,
+        expected="ids of calls, or patterns with * and ?, with commas between",
+        help="Calls of which every line is logged, debug too, whatever AVR_LOG_LEVEL is.",
+    )
