@@ -191,6 +191,21 @@ class TalkConfig:
         expected="seconds, 0 (no limit) to 86400",
         help="Longest call; then the model says goodbye and the call is hung up.",
     )
+    max_cost_usd: float = setting(
+        "AVR_MAX_COST_PER_CALL",
+        default=0.0,
+        parse=number(0.0, 10_000.0),
+        expected="US dollars, 0 (no limit) to 10000",
+        help="Most that a call may cost by the list of prices; then the model says goodbye and the "
+        "call is hung up. Refused at start for a model without a price.",
+    )
+    max_tokens: int = setting(
+        "AVR_MAX_TOKENS_PER_CALL",
+        default=0,
+        parse=whole_number(0, 1_000_000_000),
+        expected="a whole number, 0 (no limit) to 1000000000",
+        help="The same for tokens: all that its answers took and made, cached ones included.",
+    )
     fallback_file: str | None = setting(
         "AVR_FALLBACK_FILE",
         default=None,

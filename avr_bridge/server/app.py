@@ -23,13 +23,14 @@ from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, S
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
 from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
-from avr_bridge.errors import CallerGone
+from avr_bridge.errors import CallerGone, ConfigError
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
 from avr_bridge.server.lobby import Lobby
 from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
+from avr_bridge.telemetry.budget import price_fault
 from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
 from avr_bridge.tools import load_tools
 
@@ -104,7 +105,12 @@ def create_app(
         on_call_ended: Told the summary of each call; must not raise or block.
         listeners: Told what happens in each call, as `run_call`'s are.
         metrics: What ``/metrics`` tells; default: of this application's calls.
+
+    Raises:
+        ConfigError: There is a limit of cost and no price.
     """
+    if fault := price_fault(config):
+        raise ConfigError([fault])
     door, running = admission or Admission(config.server), running or RunningCalls()
     metrics = metrics or MetricsPage(door, running, config.server.max_calls)
     lobby, seldom = Lobby(), SeldomLog()
