@@ -258,6 +258,12 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
                 "the key and what callers say can be read on the way"
             )
+    webhook = urlsplit(variables.get("AVR_CALL_WEBHOOK", ""))
+    if webhook.scheme == "http" and not is_loopback(webhook.hostname or ""):
+        warnings.append(
+            "AVR_CALL_WEBHOOK is not encrypted (http://) and not on this machine: "
+            "what callers say can be read on the way"
+        )
     warnings += [
         f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
         for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")

@@ -309,3 +309,17 @@ class LogConfig:
         expected="ids of calls, or patterns with * and ?, with commas between",
         help="Calls of which every line is logged, debug too, whatever AVR_LOG_LEVEL is.",
     )
+    webhook: str | None = setting(
+        "AVR_CALL_WEBHOOK",
+        default=None,
+        parse=url("http", "https"),
+        expected="an http or https address",
+        help="Address that gets the record of each call, with its transcript, when it is over.",
+    )
+    webhook_secret: Secret | None = setting(
+        "AVR_CALL_WEBHOOK_SECRET",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="Signs these records, so that the receiver knows where they come from.",
+    )

@@ -292,6 +292,23 @@ async def test_a_signal_in_the_middle_of_a_call_prints_no_secret() -> None:
     assert ran.close[0] == 1001
 
 
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+async def test_a_record_that_cannot_be_delivered_prints_no_secret(log_format: str) -> None:
+    """Neither what signs it, nor what its address holds, nor what was said."""
+    variables: dict[str, Any] = {
+        "AVR_CALL_WEBHOOK": f"http://user:{PASSWORD}@127.0.0.1:1/calls?key={KEY}",
+        "AVR_CALL_WEBHOOK_SECRET": KEY,
+        "AVR_LOG_CALLS": "*",
+    }
+    spoken = Say(QUESTION[:16_000], 8000, "planted words of the agent")
+    ran = await run_case(model_of(spoken, Close(1011, "end")), log_format, **variables)
+    out = ran.out.decode()
+    assert [line for line in out.splitlines() if any(one in line for one in PLANTED)] == []
+    assert "a call record was not delivered" in out
+    assert "could not be reached" in out
+    assert "moment" in out
+
+
 TOOL_WITH_A_BUG = '''
 import os
 
