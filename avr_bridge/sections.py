@@ -5,6 +5,7 @@ Declarations only; `config.py` reads the environment into them, `settings.py` pa
 
 from __future__ import annotations
 
+from avr_bridge.environment import DEFAULT_HOST, DEFAULT_PORT
 from avr_bridge.model_section import DEFAULT_ENDPOINT, DEFAULT_MODEL, ModelConfig
 from avr_bridge.settings import (
     Secret,
@@ -42,14 +43,14 @@ class ServerConfig:
 
     host: str = setting(
         "AVR_HOST",
-        default="0.0.0.0",
+        default=DEFAULT_HOST,
         parse=text,
         expected="an address to listen on",
         help="Address to listen on. The default is every IPv4 address, as avr-core needs it.",
     )
     port: int = setting(
         "PORT",
-        default=6030,
+        default=DEFAULT_PORT,
         parse=whole_number(0, 65535),
         expected="a port number, 0 to 65535 (0: any free one)",
         help="Port of both transports, WebSocket and HTTP.",

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 import environ
 
+from avr_bridge.environment import unquoted
 from avr_bridge.errors import ConfigError
 from avr_bridge.masking import Mask, masked_address
 
@@ -172,14 +173,6 @@ def _secrets_in_address(address: str) -> Iterator[str]:
     plain = unquote(given)
     yield from (given, plain, base64.b64encode(plain.encode()).decode())
     yield from (given.partition(":")[2], plain.partition(":")[2])
-
-
-def unquoted(value: str) -> str:
-    """`value` without surrounding blanks and without one pair of quotes around it."""
-    value = value.strip()
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1]
-    return value
 
 
 def text(value: str) -> str:

@@ -35,7 +35,8 @@ EVERYTHING_BELOW_CLI = {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "config": {"errors"},
+    "environment": set(),
+    "config": {"environment", "errors"},
     "audio": {"errors"},
     "telemetry": {"errors", "config"},
     "net": set(),
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "testing": EVERYTHING_BELOW_CLI,
     "(public)": EVERYTHING_BELOW_CLI - {"testing"},
-    "start": set(),
+    "start": {"environment"},
     "(main)": {"cli", "start"},
 }
 """Layer to the layers that it may import besides itself. What only the type checker imports counts
@@ -68,6 +69,7 @@ LAYER_OF_MODULE = {
     "avr_bridge": "(public)",
     "avr_bridge.__main__": "(main)",
     "avr_bridge.early_signals": "start",
+    "avr_bridge.health": "start",
     "avr_bridge.masking": "config",
     "avr_bridge.proxies": "config",
     "avr_bridge.sections": "config",
