@@ -16,7 +16,7 @@ import environ
 
 from avr_bridge.environment import unquoted
 from avr_bridge.errors import ConfigError
-from avr_bridge.masking import Mask, masked_address
+from avr_bridge.masking import MASKED, Mask, masked_address
 
 __all__ = [
     "Secret",
@@ -25,6 +25,7 @@ __all__ = [
     "choice",
     "mask_of",
     "number",
+    "secrets_in_address",
     "section",
     "setting",
     "switch",
@@ -102,6 +103,16 @@ class Setting:
             raise ConfigError([fault])
         return self.parse(value)
 
+    def written(self, value: Any) -> str:
+        """A value of this setting as somebody would set it, "" for none; a secret is ``***``."""
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        if isinstance(value, Secret):
+            return MASKED
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     def fault(self, value: Any, mask: Mask | None = None) -> str | None:
         """What is wrong with `value`, in one line that names the setting; None if nothing.
 
@@ -117,7 +128,7 @@ class Setting:
 
     def _shown(self, value: Any, mask: Mask) -> str:
         if isinstance(value, Secret) or self.parse == Secret.parse:
-            return "***"
+            return MASKED
         shown = mask(masked_address(str(value)))
         cut = "..." if len(shown) > LONGEST_SHOWN_CHARS else ""
         return f"{shown[:LONGEST_SHOWN_CHARS]}{cut}"
@@ -158,10 +169,10 @@ def _secrets_in(section: Any) -> Iterator[str]:
         if isinstance(value, Secret):
             yield value.reveal()
         elif isinstance(value, str) and "@" in value:
-            yield from _secrets_in_address(value)
+            yield from secrets_in_address(value)
 
 
-def _secrets_in_address(address: str) -> Iterator[str]:
+def secrets_in_address(address: str) -> Iterator[str]:
     """The user and password of an address, in every form in which they are sent or shown."""
     try:
         user_info = urlsplit(address if "://" in address else f"//{address}").netloc

@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "serve": "Run the bridge (the container's command).",
+    "explain": "Show every setting: its value, where it came from, and what nobody reads.",
     "health": "Ask the bridge on this machine whether it is well (for HEALTHCHECK).",
     "demo": "Hear one call through the bridge, with a simulated model unless a key is set.",
     "call": "Place one call to any STS container and say what happened.",
