@@ -115,6 +115,14 @@ class ServerConfig:
         help="Lag of the event loop from which new calls are refused, so that running ones "
         "stay good.",
     )
+    ready_checks_model: bool = setting(
+        "AVR_READY_CHECKS_MODEL",
+        default=False,
+        parse=switch,
+        expected="on or off",
+        help="Whether `/readyz` also needs that the model answers: tried every 30 s, by a session "
+        "that is set up and closed.",
+    )
     batch_ms: int | None = setting(
         "AVR_BATCH_MS",
         default=None,

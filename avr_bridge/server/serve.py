@@ -20,6 +20,7 @@ from avr_bridge.server.app import create_app
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 from avr_bridge.server.metrics import MetricsPage
+from avr_bridge.server.model_probe import ModelProbe
 from avr_bridge.server.webhook import CallWebhook
 
 if TYPE_CHECKING:
@@ -87,12 +88,14 @@ async def serve(
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
     webhook = _webhook_of(config, metrics)
+    probe = ModelProbe(config.model, dial=dial) if config.server.ready_checks_model else None
     app = create_app(
         config,
         admission=admission,
         running=running,
         dial=dial,
         on_call_ended=on_call_ended,
+        probe=probe,
         listeners=[*listeners, webhook.listen] if webhook else listeners,
         metrics=metrics,
     )
@@ -110,6 +113,8 @@ async def serve(
             nursery.start_soon(admission.watch_lag)
             nursery.start_soon(metrics.write_regularly)
             nursery.start_soon(run_rhythm, config.server.batch_ms)
+            if probe is not None:
+                nursery.start_soon(probe.run)
             if webhook is not None:
                 nursery.start_soon(webhook.run)
             await serve_guarded(
