@@ -16,6 +16,7 @@ from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import create_app
+from avr_bridge.server.console.console import Console
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 from avr_bridge.server.metrics import MetricsPage
@@ -84,6 +85,9 @@ async def serve(
     metrics = MetricsPage(admission, running, config.server.max_calls, seat)
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
+    console = None
+    if config.server.console:
+        console = Console(config, admission, seat)
     app = create_app(
         config,
         admission=admission,
@@ -92,11 +96,14 @@ async def serve(
         on_call_ended=on_call_ended,
         listeners=listeners,
         metrics=metrics,
+        console=console,
     )
 
     async def wait_drained() -> None:
         await (shutdown or trio.sleep_forever)()
         await drain(running, admission, config.server.drain_s, farewell_pcm, hurry)
+        if console is not None:
+            console.close()  # its pages would wait until they are cut
 
     failures: list[BaseException] = []
     try:

@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OF_THE_WORST", "Live", "Metrics", "Refusal"]
 
-type Refusal = Literal["limit", "overload", "stopping", "token"]
+type Refusal = Literal["limit", "overload", "page", "stopping", "token"]
 """Why a caller was not let in."""
 
-REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "stopping", "token")
+REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "page", "stopping", "token")
 STATUSES = ("completed", "cancelled", "failed", "incomplete", "lost")
 TRANSPORTS_SHOWN = 20
 """Kinds of transports with a name of their own; an embedding program could make up more."""
