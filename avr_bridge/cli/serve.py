@@ -24,6 +24,7 @@ from avr_bridge import early_signals
 from avr_bridge.config import BridgeConfig
 from avr_bridge.errors import ConfigError
 from avr_bridge.sections import MOST_WORKERS
+from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_parent import WorkersParent, usable_cores, worker_command
 from avr_bridge.telemetry import configure_logging, get_logger
 from avr_bridge.telemetry.budget import price_fault
@@ -183,10 +184,12 @@ class _Announcement(_TakesSignals):
     def __init__(self, config: BridgeConfig, until_end: contextlib.ExitStack) -> None:
         super().__init__(until_end)
         self._model = config.model.model
+        self._server = config.server
 
     def started(self, value: list[str] | None = None) -> None:
         super().started(value)
         get_logger().info("listening", addresses=value, model=self._model)
+        announce_console(self._server, value or [])
 
 
 # Several processes.
