@@ -14,6 +14,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import attrs
 import trio
 
 from scripts.container.base import have_base
@@ -22,13 +23,16 @@ from scripts.container.checks import faults_of_files, faults_of_image
 from scripts.container.image import Buildah, Image
 from scripts.container.packages import fetch_wheels, open_index
 from scripts.container.shell import Failed, Skipped, find_program, run
-from scripts.container.trial import Findings, try_out
+from scripts.container.trial import Findings, try_out, try_with_workers
 
 CHECKOUT = Path(__file__).parents[2]
 NAME = "localhost/avr-bridge:test"
 TOOLS = CHECKOUT / "examples" / "compose" / "tools"
+ANY_USER = "12345:0"
+"""As OpenShift starts containers: a number that no image knows, in the group of root."""
 NEEDED = ("unshare", "nsenter", "setpriv", "mount")
 LARGEST = 5
+STEP_CHARS = 80
 
 
 def main() -> int:
@@ -68,8 +72,10 @@ def _test() -> None:
             box = Box(root, image, {"/usr/src/app/tools": TOOLS})
             tools = {path.stem for path in TOOLS.glob("*.py")}
             findings = _timed("calls", partial(trio.run, try_out, box, tools))
+            other = attrs.evolve(box, image=attrs.evolve(image, user=ANY_USER))
+            _timed("workers", partial(trio.run, try_with_workers, other))
         _report(image, findings)
-        buildah.prune()
+        buildah.tidy()
 
 
 def _check_machine() -> None:
@@ -113,8 +119,7 @@ def _timed[T](what: str, act: partial[T]) -> T:
 def _report_size(image: Image) -> None:
     say(f"size {image.size_bytes / 1e6:.0f} MB in {len(image.layers)} layers, not compressed")
     for layer in sorted(image.layers, key=lambda layer: -layer.size_bytes)[:LARGEST]:
-        step = " ".join(layer.step.split())
-        say(f"  {layer.size_bytes / 1e6:6.1f} MB  {step[:80]}")
+        say(f"  {layer.size_bytes / 1e6:6.1f} MB  {layer.step[:STEP_CHARS]}")
 
 
 def _report(image: Image, findings: Findings) -> None:
@@ -129,6 +134,7 @@ def _report(image: Image, findings: Findings) -> None:
         "SIGTERM during a call: it went on to its end; exit code 0, "
         f"{findings.ended_after_s:.1f} s after that"
     )
+    say(f"two workers as user {ANY_USER}: healthy, called, and stopped in the same way")
     say("passed")
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["have_base"]
 
+NAME = "localhost/avr-bridge-base"
 SUITE = "trixie"
 PACKAGES = ("python3-venv", "python-is-python3", "ca-certificates", "netbase", "tzdata")
 LEFT_OUT = (
@@ -29,7 +30,7 @@ LEFT_OUT = (
     "var/cache/apt",
     "var/lib/apt/lists",
 )
-BOOTSTRAP_S = 420
+BOOTSTRAP_S = 300
 
 
 def have_base(buildah: Buildah) -> str:
@@ -40,13 +41,16 @@ def have_base(buildah: Buildah) -> str:
         Failed: The image cannot be made.
     """
     recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    name = f"localhost/avr-bridge-base:{SUITE}-{recipe}"
-    if not buildah.has(name):
+    name = f"{NAME}:{SUITE}-{recipe}"
+    if name not in (names := buildah.names()):
         with tempfile.TemporaryDirectory(prefix="avr-bridge-base-") as folder:
             root = Path(folder) / "root"
             _bootstrap(root)
             _make_slim(root)
             buildah.commit_root(root, name)
+        for former in names:
+            if former.startswith(f"{NAME}:"):
+                buildah.forget(former)
     return name
 
 

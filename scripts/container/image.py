@@ -6,6 +6,7 @@ chroot isolation asks nothing of the machine but root; how layers are stored is 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = ["Buildah", "Healthcheck", "Image", "Layer"]
 
 BUILD_S = 420
 STEP_S = 180
+MOST_IMAGES = 100
 
 type _Words = list[str]
 
@@ -122,10 +124,13 @@ class Buildah:
         env = {"BUILDAH_ISOLATION": "chroot"}
         return run(self._program, *where, *words, limit_s=limit_s, env=env).strip()
 
-    def has(self, name: str) -> bool:
-        """Whether there is an image of this name."""
-        listed = self._run("images", "--format", "{{.Name}}:{{.Tag}}")
-        return name in listed.splitlines()
+    def names(self) -> list[str]:
+        """Of all images that are stored."""
+        return self._run("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
+
+    def forget(self, name: str) -> None:
+        """Remove an image."""
+        self._run("rmi", name)
 
     def commit_root(self, root: Path, name: str) -> None:
         """Make an image of a root file system."""
@@ -153,9 +158,10 @@ class Buildah:
             limit_s=BUILD_S,
         )
 
-    def prune(self) -> None:
-        """Forget images that have no name any more: those of former builds."""
-        self._run("rmi", "--prune", "--force")
+    def tidy(self) -> None:
+        """Forget former builds once there are many; a few are the next one's cache."""
+        if len(self._run("images", "--all", "--quiet").splitlines()) > MOST_IMAGES:
+            self._run("rmi", "--prune", "--force")
 
     def inspect(self, name: str) -> Image:
         """What an image says of itself."""
@@ -175,7 +181,7 @@ class Buildah:
             stop_signal=config.stop_signal,
             healthcheck=config.healthcheck,
             layers=tuple(
-                Layer(step, sizes[digest])
+                Layer(_in_short(step), sizes[digest])
                 for step, digest in zip(steps, docker.rootfs.diff_ids, strict=True)
             ),
             steps=tuple(step.created_by for step in docker.history),
@@ -194,3 +200,10 @@ class Buildah:
             yield Path(os.path.realpath(self._run("mount", container)))
         finally:
             self._run("rm", container)
+
+
+def _in_short(step: str) -> str:
+    """A step without the shell's name, digests, and the values of arguments."""
+    step = re.sub(r"^(\|\d+( \w+=\S*)*)? ?/bin/sh( -c)?( #\(nop\))?", "", step)
+    step = re.sub(r"\b(dir|file|multi):[0-9a-f]+ in", "->", step)
+    return " ".join(step.split()) or "the base image"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import sys
 import threading
 from contextlib import contextmanager
@@ -46,6 +47,9 @@ def fetch_wheels(checkout: Path, cache: Path) -> Path:
         except Failed as failed:
             raise Skipped(f"the locked packages cannot be had: {failed}") from None
     (folder / "complete").touch()
+    for former in cache.glob("wheels-*"):
+        if former != folder:
+            shutil.rmtree(former)
     return folder
 
 
