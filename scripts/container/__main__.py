@@ -66,8 +66,7 @@ def _test() -> None:
         image = buildah.inspect(NAME)
         _report_size(image)
         with buildah.mounted(NAME) as root:
-            faults = [*faults_of_image(image, index), *faults_of_files(root, image)]
-            if faults:
+            if faults := [*faults_of_image(image, index)] or [*faults_of_files(root, image)]:
                 raise Failed("\n  ".join(("the image", *faults)))
             box = Box(root, image, {"/usr/src/app/tools": TOOLS})
             tools = {path.stem for path in TOOLS.glob("*.py")}

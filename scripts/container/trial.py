@@ -239,7 +239,7 @@ async def _check_inside(trial: _Trial, tools: set[str]) -> None:
     verbose = await trial.run(
         "python", "-v", "-c", "import avr_bridge.cli.serve, avr_bridge.server.serve"
     )
-    slow = re.findall(r"^# code object from '(.*\.py)'$", verbose.stderr.decode(), re.M)
+    slow = re.findall(r"^# code object from '?([^']*\.py)'?$", verbose.stderr.decode(), re.M)
     if verbose.returncode or slow:
         raise Failed(f"{len(slow)} modules are not compiled, such as {slow[:5]}")
 

@@ -6,6 +6,8 @@ What comes out of it is tried by `make container-test`, which builds it.
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -85,3 +87,19 @@ def test_the_context_holds_what_is_copied_and_nothing_else() -> None:
     kept_out = [line for line in others if not line.startswith("!")]
     for junk in ("avr_bridge/__pycache__", "avr_bridge/call/__pycache__"):
         assert any(fnmatch(junk, line) or fnmatch(f"/{junk}", line) for line in kept_out)
+
+
+def test_where_it_cannot_be_tried_there_is_a_word_and_no_failure(tmp_path: Path) -> None:
+    """`make container-test` without the programs that it needs."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.container"],
+        cwd=CHECKOUT,
+        env={"PATH": str(tmp_path), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert re.fullmatch(r"container test: skipped: \S.*\n", ran.stdout)
+    assert not list(tmp_path.iterdir())
