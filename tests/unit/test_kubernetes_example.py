@@ -15,6 +15,7 @@ import yaml
 
 from avr_bridge.config import ServerConfig, ToolsConfig
 from avr_bridge.server.app import create_app
+from avr_bridge.telemetry.metrics import Metrics
 from avr_bridge.tools.loading import load_tools
 from tests.unit.shown_settings import config_of
 
@@ -137,6 +138,15 @@ def test_the_objects_find_each_other() -> None:
     places = {mount["mountPath"]: volumes[mount["name"]] for mount in BRIDGE["volumeMounts"]}
     assert places[KEY_FOLDER]["secret"]["secretName"] == "avr-bridge"
     assert the("ConfigMap", places[ToolsConfig().directory]["configMap"]["name"])["data"]
+
+
+def test_the_autoscalers_metric_is_one_of_ours() -> None:
+    """By the name that the bridge gives it, and the rule for Prometheus' adapter shows."""
+    (metric,) = the("HorizontalPodAutoscaler")["spec"]["metrics"]
+    name = metric["pods"]["metric"]["name"]
+    (family,) = [each for each in Metrics().registry.collect() if each.name == name]
+    assert family.type == "gauge"
+    assert f"seriesQuery: '{name}{{" in (CHECKOUT / "docs" / "scaling.md").read_text()
 
 
 def test_there_is_always_one_more_than_may_be_taken() -> None:
