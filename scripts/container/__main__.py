@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import sys
 import time
 from functools import partial
@@ -21,7 +22,7 @@ from scripts.container.base import have_base
 from scripts.container.box import Box
 from scripts.container.checks import faults_of_files, faults_of_image
 from scripts.container.image import Buildah, Image
-from scripts.container.packages import fetch_wheels, open_index
+from scripts.container.packages import check_processor, fetch_wheels, open_index
 from scripts.container.shell import Failed, Skipped, find_program, run
 from scripts.container.trial import Findings, try_out, try_with_workers
 
@@ -31,6 +32,7 @@ TOOLS = CHECKOUT / "examples" / "compose" / "tools"
 ANY_USER = "12345:0"
 """As OpenShift starts containers: a number that no image knows, in the group of root."""
 NEEDED = ("unshare", "nsenter", "setpriv", "mount")
+OTHER_PROCESSORS = {"aarch64", "x86_64"} - {platform.machine()}
 LARGEST = 5
 STEP_CHARS = 80
 
@@ -60,6 +62,8 @@ def _test() -> None:
         buildah = Buildah(cache / "storage")
         base = os.environ.get("BASE") or _timed("base image", partial(have_base, buildah))
         wheels = _timed("packages", partial(fetch_wheels, CHECKOUT, cache))
+        for machine in OTHER_PROCESSORS:
+            check_processor(CHECKOUT, wheels, machine)
         with open_index(wheels) as index:
             arguments = {"BASE": base, "PIP_INDEX_URL": index}
             _timed("build", partial(buildah.build, CHECKOUT, NAME, arguments))
@@ -122,6 +126,7 @@ def _report_size(image: Image) -> None:
 
 
 def _report(image: Image, findings: Findings) -> None:
+    say(f"wheels of all packages for {', '.join(OTHER_PROCESSORS)} too")
     say(f"user {image.user}, root file system read-only, all modules compiled")
     say(
         f"healthy after {findings.healthy_after_s:.1f} s; a health check takes "

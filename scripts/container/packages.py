@@ -8,6 +8,7 @@ import hashlib
 import re
 import shutil
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from functools import partial
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["fetch_wheels", "open_index"]
+__all__ = ["check_processor", "fetch_wheels", "open_index"]
 
 LOCKS = ("requirements.txt", "requirements-build.txt")
 FETCH_S = 180
@@ -51,6 +52,27 @@ def fetch_wheels(checkout: Path, cache: Path) -> Path:
         if former != folder:
             shutil.rmtree(former)
     return folder
+
+
+def check_processor(checkout: Path, wheels: Path, machine: str) -> None:
+    """Look whether all that the bridge needs is there for another processor; once for each lock.
+
+    Raises:
+        Failed: A package has no wheel for it, so that a build would need a compiler.
+    """
+    checked = wheels / f"complete-for-{machine}"
+    if checked.exists():
+        return
+    platforms = [f"{tag}_{machine}" for tag in ("manylinux2014", "manylinux_2_28")]
+    with tempfile.TemporaryDirectory(prefix="avr-bridge-wheels-") as folder:
+        run(
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"),
+            *("--only-binary", ":all:", "--dest", folder, "--python-version", "3.13"),
+            *(word for platform in platforms for word in ("--platform", platform)),
+            *("--requirement", str(checkout / LOCKS[0])),
+            limit_s=FETCH_S,
+        )
+    checked.touch()
 
 
 @contextmanager

@@ -138,6 +138,23 @@ def test_what_is_mounted_and_built_exists() -> None:
     assert (context / build["dockerfile"]).exists()
 
 
+def test_the_readmes_diff_ends_in_the_same_service() -> None:
+    """What it adds is this image, built by that command; what it keeps is in the example too."""
+    readme = (CHECKOUT / "README.md").read_text()
+    (diff,) = re.findall(r"^```diff\n(.*?)^```", readme, re.M | re.S)
+    (added,) = re.findall(r"^\+\s*(.*)$", diff, re.M)
+    line, _, command = added.partition("#")
+    assert line.split() == ["image:", BRIDGE["image"]]
+    assert command.split() == ["docker", "build", "-t", "avr-bridge", "-f", "Containerfile", "."]
+    after = yaml.safe_load(
+        re.sub(r"^[ +]", "", re.sub(r"^-.*\n", "", diff, flags=re.M), flags=re.M)
+    )
+    ((name, service),) = after.items()
+    assert SERVICES[name]["image"] == service["image"]
+    variables = dict(line.split("=", 1) for line in service["environment"])
+    assert set(variables) <= set(environment(name)) | set(env_file())
+
+
 def test_its_health_is_asked_as_the_image_says() -> None:
     """One check, in two places: builders of OCI images drop HEALTHCHECK."""
     text = (CHECKOUT / "Containerfile").read_text()
