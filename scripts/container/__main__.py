@@ -60,6 +60,7 @@ def _test() -> None:
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would build into each other's storage
         buildah = Buildah(cache / "storage")
+        buildah.tidy()
         base = os.environ.get("BASE") or _timed("base image", partial(have_base, buildah))
         wheels = _timed("packages", partial(fetch_wheels, CHECKOUT, cache))
         for machine in OTHER_PROCESSORS:
@@ -78,7 +79,6 @@ def _test() -> None:
             other = attrs.evolve(box, image=attrs.evolve(image, user=ANY_USER))
             _timed("workers", partial(trio.run, try_with_workers, other))
         _report(image, findings)
-        buildah.tidy()
 
 
 def _check_machine() -> None:

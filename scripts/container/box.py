@@ -8,9 +8,12 @@ calls, are not set.
 
 from __future__ import annotations
 
+import os
 import shlex
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -20,6 +23,8 @@ from scripts.container.image import Image
 from scripts.container.shell import Failed, find_program
 
 __all__ = ["Box", "Running"]
+
+REAP_S = 5.0
 
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
@@ -88,8 +93,32 @@ class Box:
         """The image's environment, with these settings."""
         return {"HOME": "/", **self.image.env, **settings}
 
-    async def start(self, settings: Mapping[str, str]) -> Running:
-        """Start the image's command as the first process of its own. Standard error is a pipe."""
+    @asynccontextmanager
+    async def run(self, settings: Mapping[str, str]) -> AsyncGenerator[Running]:
+        """Run the image's command as the first process of its own; behind the block it is killed.
+
+        So it is if we are killed ourselves. Its standard error is a pipe.
+        """
+        running = await self._start(settings)
+        watcher = await trio.lowlevel.open_process(
+            ["/bin/sh", "-c", 'read -r _; kill -KILL "$0"', str(running.first_pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            yield running
+        finally:
+            watcher.kill()
+            with suppress(ProcessLookupError):
+                if running.process.poll() is None:
+                    os.kill(running.first_pid, signal.SIGKILL)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + REAP_S):
+                await running.process.wait()
+                await watcher.wait()
+            assert watcher.stdin is not None
+            await watcher.stdin.aclose()
+
+    async def _start(self, settings: Mapping[str, str]) -> Running:
         uid, _, gid = self.image.user.partition(":")
         places = {"root": str(self.root), "folder": self.image.folder, "uid": uid, "gid": gid}
         given = "\n".join(f"{name}={shlex.quote(value)}" for name, value in places.items())
@@ -102,7 +131,7 @@ class Box:
         process = await trio.lowlevel.open_process(
             [
                 *(find_program("unshare"), "--mount", "--pid", "--ipc", "--uts", "--fork"),
-                *("--kill-child", "--", "/bin/sh", "-euc", script, "box", *self.image.command),
+                *("--", "/bin/sh", "-euc", script, "box", *self.image.command),
             ],
             env=self.env(settings),
             stdin=subprocess.DEVNULL,

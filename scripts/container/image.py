@@ -159,7 +159,9 @@ class Buildah:
         )
 
     def tidy(self) -> None:
-        """Forget former builds once there are many; a few are the next one's cache."""
+        """Remove what a run that was ended left, and former builds once there are many: a few are
+        the next one's cache."""
+        self._run("rm", "--all")
         if len(self._run("images", "--all", "--quiet").splitlines()) > MOST_IMAGES:
             self._run("rmi", "--prune", "--force")
 

@@ -202,17 +202,12 @@ async def _open_trial(box: Box, **settings: str) -> AsyncGenerator[_Trial]:
                 "PORT": str(free_port()),
                 **settings,
             }
-            running = await box.start(given)
-            try:
+            async with box.run(given) as running:
                 async with trio.open_nursery() as reading:
                     reading.start_soon(_read_log, running.process, log)
                     trial = _Trial(box, running, given, log)
                     yield trial
                 trial.check_log()
-            finally:
-                running.process.kill()
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_S):
-                    await running.process.wait()
             nursery.cancel_scope.cancel()
     except* Failed as group:
         failure = group
