@@ -41,6 +41,8 @@ STOP_S = 10
 ALIKE = 0.9
 RUNS_ON_S = 1.0
 """How long the call that runs at SIGTERM goes on."""
+WORKERS_TELL_S = 2.5
+"""A worker's numbers are two seconds old at the most."""
 HEALTH_ASKED_S = 0.2
 SHOWN_LOG_LINES = 10
 
@@ -107,6 +109,14 @@ class _Trial:
         assert kind == "CMD"
         return command
 
+    async def check_metrics(self, calls: int) -> None:
+        """The autoscaler's number, from inside, where Prometheus' request ends up too."""
+        address = f"http://127.0.0.1:{self.settings['PORT']}/metrics"
+        fetch = f"import urllib.request as r; print(r.urlopen({address!r}).read().decode())"
+        said = (await self.run("python", "-c", fetch)).stdout.decode()
+        if not re.search(rf"^avr_bridge_calls {calls}\.0$", said, re.M):
+            raise Failed(f"/metrics does not tell of {calls} calls: {said}")
+
     async def call(self, transport: str) -> float:
         """One call that is answered in its own words. Milliseconds to the first sound."""
         self.calls += 1
@@ -137,6 +147,8 @@ class _Trial:
         with trio.move_on_after(STOP_S):
             async with open_simulated_call(self.address("WebSocket")) as call:
                 await call.wait_heard_speech()
+                await trio.sleep(WORKERS_TELL_S)
+                await self.check_metrics(1)
                 os.kill(self.running.first_pid, signal.SIGTERM)
                 await trio.sleep(RUNS_ON_S)
                 if (await self.run(*self.health_command())).returncode != 0:
