@@ -1,8 +1,8 @@
 """``python -m scripts.container``: build, look, try out, report.
 
 The exit code is 0 if the image is as it should be, or if the test cannot run here, in a line that
-says why; 1 if something is wrong. `BASE` in the environment names another base image, which may be
-pulled; where there is none, one is made.
+says why; 1 if something is wrong. `BASE` in the environment names a base image to be pulled, such as
+`python:3.13-slim`; without it one is made.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _test() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two at once would build into each other's storage
         buildah = Buildah(cache / "storage")
         buildah.tidy()
-        base = os.environ.get("BASE") or _timed("base image", partial(have_base, buildah))
+        base = _timed("base image", partial(_base, buildah))
         wheels = _timed("packages", partial(fetch_wheels, CHECKOUT, cache))
         for machine in OTHER_PROCESSORS:
             check_processor(CHECKOUT, wheels, machine)
@@ -79,6 +79,13 @@ def _test() -> None:
             other = attrs.evolve(box, image=attrs.evolve(image, user=ANY_USER))
             _timed("workers", partial(trio.run, try_with_workers, other))
         _report(image, findings)
+
+
+def _base(buildah: Buildah) -> str:
+    if name := os.environ.get("BASE"):
+        buildah.fetch(name)
+        return name
+    return have_base(buildah)
 
 
 def _check_machine() -> None:

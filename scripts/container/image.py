@@ -128,6 +128,10 @@ class Buildah:
         """Of all images that are stored."""
         return self._run("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
 
+    def fetch(self, name: str) -> None:
+        """Have an image of somebody else's, from where it is if it is not here."""
+        self._run("pull", "--quiet", "--policy", "missing", name, limit_s=BUILD_S)
+
     def forget(self, name: str) -> None:
         """Remove an image."""
         self._run("rmi", name)
