@@ -1,8 +1,8 @@
 """``python -m scripts.container``: build, look, try out, report.
 
 The exit code is 0 if the image is as it should be, or if the test cannot run here, in a line that
-says why; 1 if something is wrong. `BASE` in the environment names a base image to be pulled, such as
-`python:3.13-slim`; without it one is made.
+says why; 1 if something is wrong. `BASE` in the environment names a base image to be pulled, such
+as `python:3.13-slim`; without it one is made.
 """
 
 from __future__ import annotations

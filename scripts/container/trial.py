@@ -18,6 +18,7 @@ import trio
 
 from avr_bridge.soak.container import free_port
 from avr_bridge.testing import (
+    CallReport,
     Parrot,
     SimulatedRealtime,
     clip,
@@ -37,8 +38,10 @@ __all__ = ["Findings", "try_out", "try_with_workers"]
 
 START_S = 15
 CALL_S = 40
-STOP_S = 10
+STOP_S = 20
 ALIKE = 0.9
+ATTEMPTS = 3
+LATE_MS = 60
 RUNS_ON_S = 1.0
 """How long the call that runs at SIGTERM goes on."""
 WORKERS_TELL_S = 2.5
@@ -118,7 +121,21 @@ class _Trial:
             raise Failed(f"/metrics does not tell of {calls} calls: {said}")
 
     async def call(self, transport: str) -> float:
-        """One call that is answered in its own words. Milliseconds to the first sound."""
+        """One call that is answered in its own words. Milliseconds to the first sound.
+
+        On a machine that is too busy words have holes: then it is placed once more.
+        """
+        for _ in range(ATTEMPTS):
+            report, alike = await self._place(transport)
+            well = not (report.errors or report.faults) and alike >= ALIKE
+            if well and report.answered_after_ms is not None:
+                return report.answered_after_ms
+            if not report.underruns and report.latest_frame_ms < LATE_MS:
+                break
+        raise Failed(f"a call over {transport}: {alike:.2f} alike; {report}")
+
+    async def _place(self, transport: str) -> tuple[CallReport, float]:
+        """One call: its report, and how like what was heard is to what was said."""
         self.calls += 1
         question = read_wav(clip("question"))
         with trio.move_on_after(CALL_S) as limit:
@@ -130,11 +147,7 @@ class _Trial:
                 await call.wait_heard_speech()
                 await call.wait_quiet()
                 await call.hang_up()
-            report, alike = call.report(), likeness(question, call.heard()).correlation
-            answered_after_ms = report.answered_after_ms
-            if report.errors or report.faults or answered_after_ms is None or alike < ALIKE:
-                raise Failed(f"a call over {transport}: {alike:.2f} alike; {report}")
-            return answered_after_ms
+            return call.report(), likeness(question, call.heard()).correlation
         assert limit.cancelled_caught
         raise Failed(f"a call over {transport} was not over after {CALL_S} s")
 
@@ -211,6 +224,7 @@ async def _open_trial(box: Box, **settings: str) -> AsyncGenerator[_Trial]:
             given = {
                 "OPENAI_ENDPOINT": await nursery.start(SimulatedRealtime(Parrot()).serve),
                 "AVR_HOST": "127.0.0.1",
+                "AVR_MAX_LAG_MS": "0",  # this machine may be busy
                 "PORT": str(free_port()),
                 **settings,
             }
