@@ -22,11 +22,11 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint types docs picture lock clean
+.PHONY: help demo test bench container-test lint types docs picture lock clean
 
 help: ## Show this
 	@echo 'make <target>, with Python 3.13:'
-	@sed -n 's/^\([a-z]*\):.* ## /  \1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.* ## /  \1\t/p' Makefile | expand -t 18
 
 demo: $(READY) ## Hear one call through the bridge (ARGS="..." for avr-bridge demo)
 	@$(RUN) avr_bridge demo $(ARGS)
@@ -36,6 +36,9 @@ test: $(READY) ## Run all tests (ARGS="tests/unit -x" for pytest)
 
 bench: $(READY) ## Measure the bridge beside a fixed yardstick, 12 minutes (ARGS="--calls 10")
 	@$(RUN) benchmarks.calls $(ARGS)
+
+container-test: $(READY) ## Build the image and place calls to it, with buildah, as root
+	@$(RUN) scripts.container
 
 lint: $(READY) ## Check style and formatting
 	@$(RUN) ruff check .
