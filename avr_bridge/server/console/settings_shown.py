@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["settings_shown"]
 
+
 def settings_shown(config: BridgeConfig) -> list[dict[str, Any]]:
     """Every section with its settings, as JSON-ready values.
 
