@@ -191,6 +191,9 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     faults = []
     if not key_given and not {"OPENAI_API_KEY", "OPENAI_ENDPOINT"} & set(variables):
         faults.append("OPENAI_API_KEY is not set: expected the key of the Realtime API")
+    if "AVR_MANAGER_ENDPOINT" in variables:
+        missing = sorted({"AVR_MANAGER_USER", "AVR_MANAGER_PASSWORD"} - set(variables))
+        faults += [f"{name} is not set: AVR_MANAGER_ENDPOINT needs it" for name in missing]
     try:
         # Only the proxy on the way to the model has to be one that we can use.
         endpoint = variables.get("OPENAI_ENDPOINT")

@@ -230,6 +230,27 @@ class ToolsConfig:
         expected="an http or https address",
         help="avr-ami, which hangs up and transfers calls. Also AVR_AMI_ENDPOINT, for avr-app.",
     )
+    manager_endpoint: str | None = setting(
+        "AVR_MANAGER_ENDPOINT",
+        default=None,
+        parse=url("tcp", "tls"),
+        expected="an address such as tcp://asterisk:5038 or tls://asterisk:5039",
+        help="Asterisk's manager (AMI), which transfers calls that come straight from Asterisk.",
+    )
+    manager_user: str | None = setting(
+        "AVR_MANAGER_USER",
+        default=None,
+        parse=text,
+        expected="a user of manager.conf",
+        help="Its user.",
+    )
+    manager_password: Secret | None = setting(
+        "AVR_MANAGER_PASSWORD",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="The user's secret; it is not sent, only an answer to a challenge.",
+    )
     directory: str = setting(
         "AVR_TOOLS_DIR",
         default="/usr/src/app/tools",

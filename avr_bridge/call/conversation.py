@@ -26,6 +26,7 @@ from avr_bridge.upstream.client import PINGS_UNANSWERED
 from avr_bridge.upstream.conversation import Conversation, Phase
 
 if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
     from avr_bridge.call.instructions import CallSettings
     from avr_bridge.call.line import CallLine
     from avr_bridge.caller.transport import CallStarted
@@ -75,7 +76,7 @@ async def run_conversation(
     )
     async with open_links(model, dial) as links:
         with line.ending.scope():
-            await _Sessions(config, machine, links, line, log).run()
+            await _Sessions(config, machine, links, start.fmt, line, log).run()
 
 
 def _evolved[Section](section: Section, **changes: Any) -> Section:
@@ -107,6 +108,7 @@ class _Sessions:
         config: BridgeConfig,
         machine: Conversation,
         links: Links,
+        leg: AudioFormat,
         line: CallLine,
         log: Any,
     ) -> None:
@@ -116,7 +118,7 @@ class _Sessions:
         self._line = line
         self._stats = line.stats
         self._log = log
-        self._talk = Talk(config, machine, line, log, self._due_s)
+        self._talk = Talk(config, machine, leg, line, log, self._due_s)
         self._link: Link | None = None
         self._lifetime: Lifetime | None = None
         self._standby: Standby | None = None

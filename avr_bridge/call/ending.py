@@ -45,6 +45,9 @@ class EndReason(enum.Enum):
     CALLER_BROKE_PROTOCOL = "caller_broke_protocol"
     """The caller sent what is no WebSocket frame, or no UTF-8."""
 
+    CALLER_FORMAT_UNKNOWN = "caller_format_unknown"
+    """The caller's leg has a codec, or a way of sending it, that the bridge cannot do."""
+
     MODEL_UNAVAILABLE = "model_unavailable"
     """The model could not be reached, or did not set the session up in time."""
 
@@ -80,6 +83,7 @@ CLOSE_CODES = {
     EndReason.CALLER_FLOODED: 1008,
     EndReason.CALLER_MESSAGE_TOO_BIG: 1009,
     EndReason.CALLER_BROKE_PROTOCOL: 1002,
+    EndReason.CALLER_FORMAT_UNKNOWN: 1003,
     EndReason.MODEL_UNAVAILABLE: 1011,
     EndReason.MODEL_REJECTED: 1011,
     EndReason.MODEL_CLOSED: 1011,
@@ -99,6 +103,7 @@ BLAMED_ON_CALLER = {
     EndReason.CALLER_FLOODED: "messages or audio came far faster than real time",
     EndReason.CALLER_MESSAGE_TOO_BIG: "a message of over 1 MiB was received",
     EndReason.CALLER_BROKE_PROTOCOL: "what was received is no WebSocket frame",
+    EndReason.CALLER_FORMAT_UNKNOWN: "the leg's codec cannot be used",
 }
 """What the caller's side is told before the close, where it still reads."""
 
@@ -111,6 +116,7 @@ REASON_OF_LEAVING = {
     Leaving.FLOODED: EndReason.CALLER_FLOODED,
     Leaving.MESSAGE_TOO_BIG: EndReason.CALLER_MESSAGE_TOO_BIG,
     Leaving.BROKE_PROTOCOL: EndReason.CALLER_BROKE_PROTOCOL,
+    Leaving.FORMAT_UNKNOWN: EndReason.CALLER_FORMAT_UNKNOWN,
 }
 """Why a call ends whose caller's connection came to its end in one of these ways."""
 
