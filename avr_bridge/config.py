@@ -261,8 +261,11 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
                 "the key and what callers say can be read on the way"
             )
-    if len(variables.get("AVR_TOKEN", "x" * SHORT_TOKEN_CHARS)) < SHORT_TOKEN_CHARS:
-        warnings.append(f"AVR_TOKEN is short: it should have {SHORT_TOKEN_CHARS} signs or more")
+    warnings += [
+        f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
+        for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")
+        if 0 < len(variables.get(name, "")) < SHORT_TOKEN_CHARS
+    ]
     return variables, warnings
 
 

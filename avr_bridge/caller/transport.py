@@ -190,6 +190,9 @@ class CallerTransport(Protocol):
         metadata: What is known of the call from outside (query parameters). Only ever text.
         lead_ms: How much sound may be sent ahead of real time. Small, so that an interruption
             is instant; smaller still where the peer cannot be told to drop what it has.
+
+    It may have a `kind` too, a word for what it is in metrics and summaries, such as
+    ``websocket``; without one it is ``embedded``.
     """
 
     @property

@@ -18,13 +18,15 @@ from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import create_app
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
+from avr_bridge.server.metrics import MetricsPage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from avr_bridge.call.ending import CallSummary
     from avr_bridge.config import BridgeConfig
     from avr_bridge.server.workers import Worker
+    from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["serve"]
@@ -49,6 +51,7 @@ async def serve(
     shutdown: Callable[[], Awaitable[None]] | None = None,
     hurry: Callable[[], Awaitable[None]] | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
+    listeners: Sequence[Listener] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
     worker: Worker | None = None,
 ) -> None:
@@ -66,6 +69,7 @@ async def serve(
         shutdown: Returns when the drain is to begin.
         hurry: Called when the drain begins; when it returns, the calls that are left end at once.
         on_call_ended: Told the summary of each call; must not raise or block.
+        listeners: Told what happens in each call, as `run_call`'s are.
         task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
             accepts calls.
         worker: This process' part among several that share the port, as `avr-bridge serve` starts
@@ -74,12 +78,20 @@ async def serve(
     Raises:
         OSError: The port cannot be had.
     """
-    admission = Admission(config.server, worker.seat if worker else None)
+    seat = worker.seat if worker else None
+    admission = Admission(config.server, seat)
     running = RunningCalls()
+    metrics = MetricsPage(admission, running, config.server.max_calls, seat)
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
     app = create_app(
-        config, admission=admission, running=running, dial=dial, on_call_ended=on_call_ended
+        config,
+        admission=admission,
+        running=running,
+        dial=dial,
+        on_call_ended=on_call_ended,
+        listeners=listeners,
+        metrics=metrics,
     )
 
     async def wait_drained() -> None:
@@ -90,6 +102,7 @@ async def serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(admission.watch_lag)
+            nursery.start_soon(metrics.write_regularly)
             nursery.start_soon(run_rhythm, config.server.batch_ms)
             await serve_guarded(
                 app,

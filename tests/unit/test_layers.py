@@ -90,6 +90,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "hypercorn": QUART,
     "werkzeug": QUART,
     "trio_websocket": ("upstream/dial.py", "testing/"),
+    "prometheus_client": ("telemetry/metrics", "server/metrics.py"),
     "click": ("cli/",),
     "rich": ("cli/",),
     "picows": ("soak/load/",),
