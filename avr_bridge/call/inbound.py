@@ -122,8 +122,8 @@ class _InboundPump:
                 stats.faults += 1
                 if stats.faults <= MOST_FAULTS_TOLD:
                     line.orders.give(ErrorOut(message))
-            case CallerLeft(how=how):
-                line.ending.end(REASON_OF_LEAVING[how])
+            case CallerLeft(how=how, detail=detail):
+                line.ending.end(REASON_OF_LEAVING[how], detail)
 
     def _note_audio(self, pcm_bytes: int, now_s: float) -> None:
         if not self._audio_s.spend(PCM16_8K.ms(pcm_bytes) / 1000, now_s):

@@ -1,7 +1,7 @@
 """What a call needs of the caller's side: events in, messages out, and a way to end.
 
-`websocket.py` and `http_stream.py` implement it for avr-core; an embedding program may bring its
-own. Values only: no wire format is known here.
+`websocket.py` and `http_stream.py` implement it for avr-core, `audiosocket.py` for Asterisk; an
+embedding program may bring its own. Values only: no wire format is known here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ __all__ = [
 
 @attrs.frozen
 class CallStarted:
-    """The call has an identity: avr-core's ``init``, or ``X-UUID`` of the legacy transport."""
+    """The call has an identity: avr-core's ``init``, ``X-UUID`` of the legacy transport, or
+    AudioSocket's first frame."""
 
     uuid: str
 
@@ -83,9 +84,13 @@ class Leaving(enum.Enum):
 
 @attrs.frozen
 class CallerLeft:
-    """The caller hung up, or the connection is gone: `how`. Nothing follows."""
+    """The caller hung up, or the connection is gone: `how`. Nothing follows.
+
+    `detail` says more about it in the log, such as which rule was broken; nothing of what was sent.
+    """
 
     how: Leaving = Leaving.HUNG_UP
+    detail: str = ""
 
 
 @attrs.define(eq=False)

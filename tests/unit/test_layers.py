@@ -94,6 +94,7 @@ an embedding program's `run_call` never loads Quart."""
 
 WITHOUT_TRIO = (
     "audio/",
+    "caller/audiosocket_protocol.py",
     "caller/protocol.py",
     "caller/transport.py",
     "config.py",
