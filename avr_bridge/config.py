@@ -261,6 +261,8 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
                 "the key and what callers say can be read on the way"
             )
+    if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
+        warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
     if len(variables.get("AVR_TOKEN", "x" * SHORT_TOKEN_CHARS)) < SHORT_TOKEN_CHARS:
         warnings.append(f"AVR_TOKEN is short: it should have {SHORT_TOKEN_CHARS} signs or more")
     return variables, warnings

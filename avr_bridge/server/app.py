@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from avr_bridge.config import BridgeConfig
     from avr_bridge.upstream.client import Dial
 
-__all__ = ["create_app"]
+__all__ = ["CARRY", "create_app"]
+
+CARRY = "avr_bridge.carry"
+"""Among the app's extensions: carries one call over a transport, for ports beside HTTP."""
 
 STREAM_PATH = "/speech-to-speech-stream"
 """Of avr-core's older transport."""
@@ -130,6 +133,8 @@ def create_app(
             )
         except CallFailed:
             return  # logged where it happened, with its causes
+
+    app.extensions[CARRY] = carry
 
     def admitted(asked: BaseRequestWebsocket) -> bool:
         authorization = asked.headers.get("Authorization", "")
