@@ -70,6 +70,9 @@ class AudioSocketTransport:
         stream: Fresh from the accept. Closed by whoever gave it; `close` says goodbye on it.
         encoding: What the leg carries; None: to be found out.
         peer: Says how the connection ended, once it has.
+
+    Attributes:
+        uuid: What the dialplan calls it; nothing before it said so.
     """
 
     kind = "audiosocket"
@@ -79,6 +82,7 @@ class AudioSocketTransport:
         self, stream: trio.abc.Stream, encoding: Encoding | None = None, peer: Peer | None = None
     ) -> None:
         self.metadata: Mapping[str, str] = {}
+        self.uuid = ""
         self._stream = stream
         self._peer = peer or Peer()
         self._protocol = AudioSocketProtocol(encoding)
@@ -119,7 +123,8 @@ class AudioSocketTransport:
             self._events.extend(self._take(data))
             if self._started.is_set():
                 await self._fill(0.0)
-            elif self._events and isinstance(self._events[0], CallStarted):
+            elif self._events and isinstance(first := self._events[0], CallStarted):
+                self.uuid = first.uuid
                 self._plays_until_s = trio.current_time()
                 self._started.set()
                 await self._fill(0.0)

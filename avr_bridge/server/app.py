@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from avr_bridge.call.ending import CallSummary
     from avr_bridge.call.running import RunningCalls
     from avr_bridge.call.toolwork import CallControl
+    from avr_bridge.caller.audiosocket import AudioSocketTransport
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig
     from avr_bridge.upstream.client import Dial
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["CARRY", "create_app"]
 
 CARRY = "avr_bridge.carry"
-"""Among the app's extensions: carries one call over a transport, for ports beside HTTP."""
+"""Among the app's extensions: carries one AudioSocket call, whose port is beside HTTP's."""
 
 STREAM_PATH = "/speech-to-speech-stream"
 """Of avr-core's older transport."""
@@ -134,7 +135,11 @@ def create_app(
         except CallFailed:
             return  # logged where it happened, with its causes
 
-    app.extensions[CARRY] = carry
+    async def carry_audiosocket(transport: AudioSocketTransport) -> None:
+        control = LegControl(transport.hang_up, lambda: LegId(uuid=transport.uuid), manager)
+        await carry(transport, control)
+
+    app.extensions[CARRY] = carry_audiosocket
 
     def admitted(asked: BaseRequestWebsocket) -> bool:
         authorization = asked.headers.get("Authorization", "")

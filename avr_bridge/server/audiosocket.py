@@ -26,7 +26,6 @@ from avr_bridge.telemetry import SeldomLog, get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.server.admission import Admission
     from avr_bridge.server.workers import Worker
 
@@ -65,7 +64,7 @@ class AudioSocketServer:
 
     def __init__(
         self,
-        carry: Callable[[CallerTransport], Awaitable[None]],
+        carry: Callable[[AudioSocketTransport], Awaitable[None]],
         door: Admission,
         codec: str,
         worker: Worker | None = None,
