@@ -77,6 +77,7 @@ class AudioSocketTransport:
 
     kind = "audiosocket"
     lead_ms = LEAD_MS
+    lead_is_heard = True
 
     def __init__(
         self, stream: trio.abc.Stream, encoding: Encoding | None = None, peer: Peer | None = None

@@ -79,6 +79,7 @@ class HttpStreamTransport:
     """
 
     lead_ms = LEAD_MS
+    lead_is_heard = True
 
     def __init__(
         self,
