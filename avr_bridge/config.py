@@ -261,6 +261,8 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
                 "the key and what callers say can be read on the way"
             )
+    if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
+        warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
     warnings += [
         f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
         for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")

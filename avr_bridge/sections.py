@@ -122,6 +122,21 @@ class ServerConfig:
         help="How long callers' sound is gathered before it is read, to save processor time. "
         "Unset or auto: not at all while there is time, up to 40 ms from half of a core on.",
     )
+    audiosocket_port: int | None = setting(
+        "AVR_AUDIOSOCKET_PORT",
+        default=None,
+        parse=whole_number(0, 65535, infinite=("off",)),
+        expected="a port number, 0 to 65535 (0: any free one), or off",
+        help="Port for calls straight from Asterisk over AudioSocket, which has no authentication. "
+        "Unset or off: none.",
+    )
+    audiosocket_codec: str = setting(
+        "AVR_AUDIOSOCKET_CODEC",
+        default="auto",
+        parse=choice("auto", "slin", "ulaw", "alaw"),
+        expected="auto, slin, ulaw or alaw",
+        help="What Asterisk sends there. auto: found out from each call's first sound.",
+    )
 
 
 @section

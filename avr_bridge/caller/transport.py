@@ -1,7 +1,8 @@
 """What a call needs of the caller's side: events in, messages out, and a way to end.
 
-`websocket.py` and `http_stream.py` implement it for avr-core, `chan_websocket.py` for Asterisk; an
-embedding program may bring its own. Values only: no wire format is known here.
+`websocket.py` and `http_stream.py` implement it for avr-core, `chan_websocket.py` and
+`audiosocket.py` for Asterisk; an embedding program may bring its own. Values only: no wire format
+is known here.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ __all__ = [
 @attrs.frozen
 class CallStarted:
     """The call has an identity: avr-core's ``init``, ``X-UUID`` of the legacy transport, or
-    Asterisk's ``MEDIA_START``.
+    Asterisk's ``MEDIA_START`` or AudioSocket's first frame.
 
     Attributes:
         uuid: The call's id.
@@ -110,7 +111,10 @@ class Leaving(enum.Enum):
 
 @attrs.frozen
 class CallerLeft:
-    """The caller hung up, or the connection is gone: `how`, with more about it. Nothing follows."""
+    """The caller hung up, or the connection is gone: `how`. Nothing follows.
+
+    `detail` says more about it in the log, such as which rule was broken; nothing of what was sent.
+    """
 
     how: Leaving = Leaving.HUNG_UP
     detail: str = ""
@@ -189,7 +193,9 @@ class CallerTransport(Protocol):
     Attributes:
         metadata: What is known of the call from outside (query parameters). Only ever text.
         lead_ms: How much sound may be sent ahead of real time. Small, so that an interruption
-            is instant; smaller still where the peer cannot be told to drop what it has.
+            is instant; smaller still where the peer cannot be told to drop what it has. Such a
+            transport says ``lead_is_heard = True`` besides: what was sent counts as heard, also if
+            the caller speaks before it was played. It may be left out, and is False then.
 
     It may have a `kind` too, a word for what it is in metrics and summaries, such as
     ``websocket``; without one it is ``embedded``.

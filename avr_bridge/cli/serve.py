@@ -81,7 +81,7 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
         serve_one = partial(_serve_as_worker, words=worker) if worker else _serve_until_signal
         trio.run(serve_one, config)
     except OSError as error:
-        address = f"{server.host}:{server.port}"
+        address = error.filename or f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)
         sys.exit(1)
     except Exception as error:

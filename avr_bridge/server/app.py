@@ -44,12 +44,16 @@ if TYPE_CHECKING:
 
     from avr_bridge.call.ending import CallSummary
     from avr_bridge.call.toolwork import CallControl
+    from avr_bridge.caller.audiosocket import AudioSocketTransport
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig, Secret
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
-__all__ = ["create_app"]
+__all__ = ["CARRY", "create_app"]
+
+CARRY = "avr_bridge.carry"
+"""Among the app's extensions: carries one AudioSocket call, whose port is beside HTTP's."""
 
 STREAM_PATH = "/speech-to-speech-stream"
 """Of avr-core's older transport."""
@@ -141,6 +145,12 @@ def create_app(
             )
         except CallFailed:
             return  # logged where it happened, with its causes
+
+    async def carry_audiosocket(transport: AudioSocketTransport) -> None:
+        control = LegControl(transport.hang_up, lambda: LegId(uuid=transport.uuid), manager)
+        await carry(transport, control)
+
+    app.extensions[CARRY] = carry_audiosocket
 
     def admitted(asked: BaseRequestWebsocket, secret: Secret | None) -> bool:
         authorization = asked.headers.get("Authorization", "")

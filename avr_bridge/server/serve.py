@@ -15,16 +15,19 @@ from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
-from avr_bridge.server.app import create_app
+from avr_bridge.server.app import CARRY, create_app
+from avr_bridge.server.audiosocket import AudioSocketServer
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 from avr_bridge.server.metrics import MetricsPage
+from avr_bridge.server.sockets import BACKLOG, listen_tcp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from avr_bridge.call.ending import CallSummary
-    from avr_bridge.config import BridgeConfig
+    from avr_bridge.config import BridgeConfig, ServerConfig
+    from avr_bridge.server.sockets import PatientListener
     from avr_bridge.server.workers import Worker
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
@@ -34,9 +37,6 @@ __all__ = ["serve"]
 EVENTS_WAITING = 4
 """Messages or pieces of a body between Hypercorn's reader and Quart's; with the longest ones
 4 MiB."""
-
-BACKLOG = 1024
-"""Connections that the kernel keeps until they are accepted: a storm of them is not refused."""
 
 GRACEFUL_S = 1.5
 """From the end of the drain until what still stands is cut: a call's own goodbye takes one second
@@ -70,8 +70,8 @@ async def serve(
         hurry: Called when the drain begins; when it returns, the calls that are left end at once.
         on_call_ended: Told the summary of each call; must not raise or block.
         listeners: Told what happens in each call, as `run_call`'s are.
-        task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
-            accepts calls.
+        task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the ports
+            accept calls; the one for AudioSocket comes last, as ``"audiosocket://0.0.0.0:6031"``.
         worker: This process' part among several that share the port, as `avr-bridge serve` starts
             them; they listen where their parent does.
 
@@ -93,10 +93,12 @@ async def serve(
         listeners=listeners,
         metrics=metrics,
     )
+    drained = trio.Event()
 
     async def wait_drained() -> None:
         await (shutdown or trio.sleep_forever)()
         await drain(running, admission, config.server.drain_s, farewell_pcm, hurry)
+        drained.set()
 
     failures: list[BaseException] = []
     try:
@@ -104,18 +106,48 @@ async def serve(
             nursery.start_soon(admission.watch_lag)
             nursery.start_soon(metrics.write_regularly)
             nursery.start_soon(run_rhythm, config.server.batch_ms)
-            await serve_guarded(
-                app,
-                _hypercorn_config(config),
-                shutdown_trigger=wait_drained,
-                task_status=task_status,
-                worker=worker,
-            )
+            async with trio.open_nursery() as serving:
+                if config.server.audiosocket_port is not None:
+                    audiosocket = AudioSocketServer(
+                        app.extensions[CARRY], admission, config.server.audiosocket_codec, worker
+                    )
+                    ports, addresses = await _listen_audiosocket(config.server, worker)
+                    serving.start_soon(audiosocket.serve, ports, drained.wait, GRACEFUL_S)
+                    task_status = _With(task_status, addresses)
+                await serve_guarded(
+                    app,
+                    _hypercorn_config(config),
+                    shutdown_trigger=wait_drained,
+                    task_status=task_status,
+                    worker=worker,
+                )
             nursery.cancel_scope.cancel()
     except* OSError as group:
         failures = _leaves(group)
     if failures:
         raise failures[0]
+
+
+async def _listen_audiosocket(
+    config: ServerConfig, worker: Worker | None
+) -> tuple[list[PatientListener], list[str]]:
+    assert config.audiosocket_port is not None
+    if worker is not None:
+        listeners, addresses = worker.listen_audiosocket()
+    else:
+        listeners, addresses = await listen_tcp(config.host, config.audiosocket_port)
+    return listeners, [f"audiosocket://{address}" for address in addresses]
+
+
+class _With(trio.TaskStatus[list[str]]):
+    """Tells of more addresses than it is told."""
+
+    def __init__(self, told: trio.TaskStatus[list[str]], more: list[str]) -> None:
+        self._told = told
+        self._more = more
+
+    def started(self, value: list[str] | None = None) -> None:
+        self._told.started([*(value or []), *self._more])
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -62,13 +62,13 @@ async def open_line(
     """A bridge, and a switch whose dial string has these options."""
     model = model or SimulatedRealtime()
     port = free_port()
-    access = {
+    access: dict[str, Any] = {
         "AVR_MANAGER_ENDPOINT": f"tcp://127.0.0.1:{port}",
         "AVR_MANAGER_USER": "avr",
         "AVR_MANAGER_PASSWORD": "a-long-secret",
     }
     with trio.fail_after(LIMIT_S):
-        async with open_bridge(model=model, **(access if manager else {}), **settings) as bridge:
+        async with open_bridge(model=model, **(access if manager else {}) | settings) as bridge:
             addresses = {SHIPPED_ADDRESS: bridge.ws, MANAGER_PORT: f"port = {port}"}
             if dialled != DIALLED:
                 addresses[DIALLED] = dialled

@@ -105,6 +105,7 @@ WITHOUT_TRIO = (
     "audio/",
     "caller/chan_protocol.py",
     "caller/metadata.py",
+    "caller/audiosocket_protocol.py",
     "caller/protocol.py",
     "caller/transport.py",
     "config.py",
