@@ -191,6 +191,9 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     faults = []
     if not key_given and not {"OPENAI_API_KEY", "OPENAI_ENDPOINT"} & set(variables):
         faults.append("OPENAI_API_KEY is not set: expected the key of the Realtime API")
+    if "AVR_MANAGER_ENDPOINT" in variables:
+        missing = sorted({"AVR_MANAGER_USER", "AVR_MANAGER_PASSWORD"} - set(variables))
+        faults += [f"{name} is not set: AVR_MANAGER_ENDPOINT needs it" for name in missing]
     try:
         # Only the proxy on the way to the model has to be one that we can use.
         endpoint = variables.get("OPENAI_ENDPOINT")
@@ -260,8 +263,11 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             )
     if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
         warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
-    if len(variables.get("AVR_TOKEN", "x" * SHORT_TOKEN_CHARS)) < SHORT_TOKEN_CHARS:
-        warnings.append(f"AVR_TOKEN is short: it should have {SHORT_TOKEN_CHARS} signs or more")
+    warnings += [
+        f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
+        for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")
+        if 0 < len(variables.get(name, "")) < SHORT_TOKEN_CHARS
+    ]
     return variables, warnings
 
 

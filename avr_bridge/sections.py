@@ -62,6 +62,14 @@ class ServerConfig:
         help="Secret that callers must give, as `Authorization: Bearer` or as query `token`. "
         "Unset: every caller is let in.",
     )
+    metrics_token: Secret | None = setting(
+        "AVR_METRICS_TOKEN",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="Secret that whoever reads `/metrics` must give, so that a monitor needs no right to "
+        "place calls. Unset: AVR_TOKEN, if that is set.",
+    )
     workers: int | None = setting(
         "AVR_WORKERS",
         default=1,
@@ -245,6 +253,27 @@ class ToolsConfig:
         expected="an http or https address",
         help="avr-ami, which hangs up and transfers calls. Also AVR_AMI_ENDPOINT, for avr-app.",
     )
+    manager_endpoint: str | None = setting(
+        "AVR_MANAGER_ENDPOINT",
+        default=None,
+        parse=url("tcp", "tls"),
+        expected="an address such as tcp://asterisk:5038 or tls://asterisk:5039",
+        help="Asterisk's manager (AMI), which transfers calls that come straight from Asterisk.",
+    )
+    manager_user: str | None = setting(
+        "AVR_MANAGER_USER",
+        default=None,
+        parse=text,
+        expected="a user of manager.conf",
+        help="Its user.",
+    )
+    manager_password: Secret | None = setting(
+        "AVR_MANAGER_PASSWORD",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="The user's secret; it is not sent, only an answer to a challenge.",
+    )
     directory: str = setting(
         "AVR_TOOLS_DIR",
         default="/usr/src/app/tools",
@@ -284,5 +313,13 @@ class LogConfig:
         default=False,
         parse=switch,
         expected="on or off",
-        help="Whether what was said, keys pressed and tools' arguments are logged, at info.",
+        help="Whether what was said, keys pressed, tools' arguments and the call's own data (its "
+        "query parameters, such as the caller's number) are logged, at info.",
+    )
+    prices_file: str | None = setting(
+        "AVR_PRICES_FILE",
+        default=None,
+        parse=text,
+        expected="a TOML file's path",
+        help="Prices that go before those that ship, for the estimated cost of calls.",
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from avr_bridge.audio.format import FRAME_MS, PCM16_8K
+from avr_bridge.audio.format import FRAME_MS, PCM16_8K, Encoding
 from avr_bridge.caller.audiosocket_protocol import (
     HANG_UP_FRAME,
     AudioSocketProtocol,
@@ -35,9 +35,16 @@ from avr_bridge.errors import CallerGone
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from avr_bridge.audio.format import Encoding
+__all__ = ["ENCODINGS", "AudioSocketTransport"]
 
-__all__ = ["AudioSocketTransport"]
+ENCODINGS = {
+    "auto": None,
+    "slin": Encoding.PCM16,
+    "ulaw": Encoding.ULAW,
+    "alaw": Encoding.ALAW,
+}
+"""What a leg carries, by the words of AVR_AUDIOSOCKET_CODEC, which are Asterisk's; None: to be
+found out."""
 
 LEAD_MS = 80
 """Ahead of real time. The telephone's own jitter buffer takes it, which may hold no more than
@@ -70,6 +77,9 @@ class AudioSocketTransport:
         stream: Fresh from the accept. Closed by whoever gave it; `close` says goodbye on it.
         encoding: What the leg carries; None: to be found out.
         peer: Says how the connection ended, once it has.
+
+    Attributes:
+        uuid: The call's id, once it is known.
     """
 
     kind = "audiosocket"
@@ -88,6 +98,7 @@ class AudioSocketTransport:
         self._started = trio.Event()
         self._plays_until_s = -math.inf
         self._hung_up = False
+        self.uuid = ""
 
     @property
     def encoding(self) -> Encoding | None:
@@ -119,7 +130,8 @@ class AudioSocketTransport:
             self._events.extend(self._take(data))
             if self._started.is_set():
                 await self._fill(0.0)
-            elif self._events and isinstance(self._events[0], CallStarted):
+            elif self._events and isinstance(first := self._events[0], CallStarted):
+                self.uuid = first.uuid
                 self._plays_until_s = trio.current_time()
                 self._started.set()
                 await self._fill(0.0)

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 
-from avr_bridge.net.frames import LONGEST_KEPT_BYTES, FrameSplitter, masked_text_frame, text_frame
+from avr_bridge.net.frames import (
+    LONGEST_KEPT_BYTES,
+    Foreign,
+    FrameSplitter,
+    binary_frame,
+    masked_text_frame,
+    text_frame,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +56,7 @@ class Reader:
 
     def push(self, data: bytes) -> None:
         for found in self.splitter.push(data):
-            if isinstance(found, str):
+            if not isinstance(found, Foreign):
                 assert self._part is None
                 self.quick += 1
                 self.read.append(found)
@@ -85,30 +92,31 @@ def test_what_is_read_is_what_was_sent(
     assert not reader.splitter.has_part
 
 
-def test_the_usual_frame_takes_the_quick_way() -> None:
+@pytest.mark.parametrize("message", ["a" * 450, bytes(range(160)), b"\xff" * 960])
+def test_the_usual_frame_takes_the_quick_way(message: str | bytes) -> None:
     """Fifty frames in one read, and one cut in the middle: none goes to the general parser."""
-    wire = client_frames("a" * 450) * 50
+    wire = client_frames(message) * 50
     reader = Reader()
-    reader.push(wire[:-200])
+    reader.push(wire[:-100])
     assert reader.splitter.has_part
-    reader.push(wire[-200:])
+    reader.push(wire[-100:])
     assert reader.quick == 50
-    assert reader.read == ["a" * 450] * 50
+    assert reader.read == [message] * 50
 
 
 def test_control_frames_between_fragments_reach_the_general_parser() -> None:
-    """A ping inside a fragmented message, a quick text behind it, then the close."""
+    """A ping inside a fragmented message, a quick message behind it, then the close."""
     client = Connection(ConnectionType.CLIENT)
     wire = (
         client.send(events.TextMessage(data="one ", message_finished=False))
         + client.send(events.Ping(payload=b"now"))
         + client.send(events.TextMessage(data="two", message_finished=True))
-        + client.send(events.TextMessage(data="three"))
+        + client.send(events.BytesMessage(data=b"three"))
         + client.send(events.CloseConnection(code=1000))
     )
     reader = Reader()
     reader.push(wire)
-    assert reader.read == ["one two", "three"]
+    assert reader.read == ["one two", b"three"]
     assert reader.quick == 1
     assert [type(event) for event in reader.control] == [events.Ping, events.CloseConnection]
 
@@ -169,3 +177,14 @@ def test_a_text_frame_is_read_by_the_general_parser(
 def test_every_masked_frame_has_a_key_of_its_own() -> None:
     """RFC 6455, section 5.3: fresh, and not to be guessed."""
     assert len({masked_text_frame(b"same")[2:6] for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 65_535, 65_536])
+def test_a_binary_frame_is_read_by_the_general_parser(length: int) -> None:
+    """Every form of the length, and nothing left over."""
+    payload = os.urandom(length)
+    general = Connection(ConnectionType.CLIENT)
+    general.receive_data(binary_frame(payload) * 2)
+    found = [e for e in general.events() if isinstance(e, events.BytesMessage)]
+    assert b"".join(e.data for e in found) == payload * 2
+    assert sum(e.message_finished for e in found) == 2

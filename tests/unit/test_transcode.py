@@ -117,7 +117,7 @@ def test_the_encoder_refuses_half_a_sample() -> None:
 
 def test_an_impossible_format_is_refused_at_once() -> None:
     """Not at the first sound of a call."""
-    odd_rate = AudioFormat(Encoding.PCM16, 16_000)
+    odd_rate = AudioFormat(Encoding.PCM16, 44_100)
     for build in (Encoder, Decoder):
         with pytest.raises(ValueError, match="converts"):
             build(odd_rate, "fir")
