@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from avr_bridge.audio.format import FRAME_MS, PCM16_8K
+from avr_bridge.audio.format import FRAME_MS, PCM16_8K, Encoding
 from avr_bridge.caller.audiosocket_protocol import (
     HANG_UP_FRAME,
     AudioSocketProtocol,
@@ -35,9 +35,16 @@ from avr_bridge.errors import CallerGone
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from avr_bridge.audio.format import Encoding
+__all__ = ["ENCODINGS", "AudioSocketTransport"]
 
-__all__ = ["AudioSocketTransport"]
+ENCODINGS = {
+    "auto": None,
+    "slin": Encoding.PCM16,
+    "ulaw": Encoding.ULAW,
+    "alaw": Encoding.ALAW,
+}
+"""What a leg carries, by the words of AVR_AUDIOSOCKET_CODEC, which are Asterisk's; None: to be
+found out."""
 
 LEAD_MS = 80
 """Ahead of real time. The telephone's own jitter buffer takes it, which may hold no more than
@@ -72,7 +79,7 @@ class AudioSocketTransport:
         peer: Says how the connection ended, once it has.
 
     Attributes:
-        uuid: What the dialplan calls it; nothing before it said so.
+        uuid: The call's id, once it is known.
     """
 
     kind = "audiosocket"

@@ -44,7 +44,7 @@ __all__ = [
 @attrs.frozen
 class CallStarted:
     """The call has an identity: avr-core's ``init``, ``X-UUID`` of the legacy transport, or
-    Asterisk's ``MEDIA_START`` or AudioSocket's first frame.
+    Asterisk's ``MEDIA_START``, or AudioSocket's first frame.
 
     Attributes:
         uuid: The call's id.

@@ -34,7 +34,7 @@ from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
 from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
-from avr_bridge.tools import LegId, load_tools, manager_of
+from avr_bridge.tools import AmiClient, LegId, load_tools, manager_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
-__all__ = ["CARRY", "create_app"]
+__all__ = ["CARRY_LEG", "create_app"]
 
-CARRY = "avr_bridge.carry"
-"""Among the app's extensions: carries one AudioSocket call, whose port is beside HTTP's."""
+CARRY_LEG = "avr_bridge.carry_leg"
+"""Among the app's extensions: carries one call of AudioSocket, whose port is not HTTP's."""
 
 STREAM_PATH = "/speech-to-speech-stream"
 """Of avr-core's older transport."""
@@ -146,11 +146,12 @@ def create_app(
         except CallFailed:
             return  # logged where it happened, with its causes
 
-    async def carry_audiosocket(transport: AudioSocketTransport) -> None:
-        control = LegControl(transport.hang_up, lambda: LegId(uuid=transport.uuid), manager)
-        await carry(transport, control)
+    async def carry_leg(transport: AudioSocketTransport) -> None:
+        leg = partial(LegId, uuid=transport.uuid)
+        ami = AmiClient(config.tools.ami_url)
+        await carry(transport, LegControl(transport.hang_up, leg, manager, ami))
 
-    app.extensions[CARRY] = carry_audiosocket
+    app.extensions[CARRY_LEG] = carry_leg
 
     def admitted(asked: BaseRequestWebsocket, secret: Secret | None) -> bool:
         authorization = asked.headers.get("Authorization", "")

@@ -15,7 +15,7 @@ from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
-from avr_bridge.server.app import CARRY, create_app
+from avr_bridge.server.app import CARRY_LEG, create_app
 from avr_bridge.server.audiosocket import AudioSocketServer
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
@@ -109,7 +109,11 @@ async def serve(
             async with trio.open_nursery() as serving:
                 if config.server.audiosocket_port is not None:
                     audiosocket = AudioSocketServer(
-                        app.extensions[CARRY], admission, config.server.audiosocket_codec, worker
+                        app.extensions[CARRY_LEG],
+                        admission,
+                        config.server.audiosocket_codec,
+                        refused=metrics.metrics.refuse,
+                        worker=worker,
                     )
                     ports, addresses = await _listen_audiosocket(config.server, worker)
                     serving.start_soon(audiosocket.serve, ports, drained.wait, GRACEFUL_S)

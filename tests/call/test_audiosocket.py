@@ -270,5 +270,5 @@ async def test_too_high_a_rate_is_refused_in_words(autojump_clock: Clock) -> Non
     wire = audiosocket_frame(0x01, bytes(16)) + audiosocket_frame(0x12, bytes(640))
     await theirs.send_all(wire)
     summary = await run_call(transport, config(), dial=SimulatedRealtime().dial)
-    assert summary.end_reason is EndReason.CALLER_BROKE_PROTOCOL
+    assert summary.end_reason is EndReason.CALLER_FORMAT_UNKNOWN
     assert summary.detail == "sound at 16 kHz (kind 0x12): only 8 kHz is taken"

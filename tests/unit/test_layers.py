@@ -103,9 +103,9 @@ an embedding program's `run_call` never loads Quart."""
 
 WITHOUT_TRIO = (
     "audio/",
+    "caller/audiosocket_protocol.py",
     "caller/chan_protocol.py",
     "caller/metadata.py",
-    "caller/audiosocket_protocol.py",
     "caller/protocol.py",
     "caller/transport.py",
     "config.py",
