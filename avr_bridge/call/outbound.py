@@ -220,8 +220,8 @@ class _OutboundPump:
     def _note_mark(self, mark: str) -> None:
         """An item was heard to its end, and so were those before it."""
         played = self._marks.pop(mark, None)
-        if played is None:
-            return  # of what was dropped
+        if played not in [item_id for _, item_id, _ in self._to_be_heard]:
+            return  # it was dropped, or counted as heard before its mark came
         while self._to_be_heard:
             _, item_id, heard = self._to_be_heard.popleft()
             heard(item_id)

@@ -529,3 +529,27 @@ async def test_the_parrot_speaks_like_the_caller(autojump_clock: Clock, question
         await call.leg.wait_said()
         await trio.sleep(8)
     assert likeness(question, heard_pcm(call)).correlation > 0.9
+
+
+async def test_a_mark_that_comes_too_late_ends_nothing_else(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """The greeting's mark comes in the middle of the goodbye, long after it was given up: the
+    goodbye is heard to its end all the same."""
+
+    class LosesTheFirstMark(MediaDriver):
+        def command(self, text: str) -> list[str]:
+            return [] if text == "MARK_MEDIA 1" else super().command(text)
+
+    goodbye: list[Step] = [Say(question, 8000, "goodbye"), CallTool("avr_hangup", "{}")]
+    script = Script([[Say(question[:16_000], 8000, "hello")], goodbye], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST), driver=LosesTheFirstMark()) as call:
+        await trio.sleep(10)
+        call.leg.press("#")
+        call.leg.press("5")
+        call.leg.press("#")
+        await call.leg.wait_received("MARK_MEDIA", 2)
+        await trio.sleep(1)
+        await call.leg.tell("MEDIA_MARK_PROCESSED 1")
+        await call.wait_over()
+    assert ulaw(question) in bytes(call.leg.heard)
