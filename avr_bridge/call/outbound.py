@@ -111,6 +111,8 @@ class _OutboundPump:
     def __init__(self, transport: CallerTransport, stats: CallStats, turns: TurnClock) -> None:
         self._transport = transport
         self._teller = transport if isinstance(transport, TellingTransport) else None
+        # Asked so, because embedding programs' transports need not know of it.
+        self._lead_is_heard = bool(getattr(transport, "lead_is_heard", False))
         self._stats = stats
         self._format = PCM16_8K
         self._turns = turns
@@ -345,6 +347,8 @@ class _OutboundPump:
         if self._teller is None:
             unplayed_ms = max(self._pacer.plays_until_s - now_s, 0.0) * 1000
             was_playing = self._playout.waiting_bytes > 0 or not self._pacer.is_dry(now_s)
+            if self._lead_is_heard:
+                unplayed_ms = 0.0  # it sounds to its end, whatever the caller says
             heard = self._ledger.stop(unplayed_ms, self._playout.waiting_items)
             self._to_be_heard.clear()
         else:

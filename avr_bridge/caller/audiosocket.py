@@ -79,16 +79,18 @@ class AudioSocketTransport:
         peer: Says how the connection ended, once it has.
 
     Attributes:
-        uuid: The call's id, once it is known.
+        uuid: What the dialplan calls it; nothing before it said so.
     """
 
     kind = "audiosocket"
     lead_ms = LEAD_MS
+    lead_is_heard = True
 
     def __init__(
         self, stream: trio.abc.Stream, encoding: Encoding | None = None, peer: Peer | None = None
     ) -> None:
         self.metadata: Mapping[str, str] = {}
+        self.uuid = ""
         self._stream = stream
         self._peer = peer or Peer()
         self._protocol = AudioSocketProtocol(encoding)
@@ -98,7 +100,6 @@ class AudioSocketTransport:
         self._started = trio.Event()
         self._plays_until_s = -math.inf
         self._hung_up = False
-        self.uuid = ""
 
     @property
     def encoding(self) -> Encoding | None:

@@ -193,7 +193,9 @@ class CallerTransport(Protocol):
     Attributes:
         metadata: What is known of the call from outside (query parameters). Only ever text.
         lead_ms: How much sound may be sent ahead of real time. Small, so that an interruption
-            is instant; smaller still where the peer cannot be told to drop what it has.
+            is instant; smaller still where the peer cannot be told to drop what it has. Such a
+            transport says ``lead_is_heard = True`` besides: what was sent counts as heard, also if
+            the caller speaks before it was played. It may be left out, and is False then.
 
     It may have a `kind` too, a word for what it is in metrics and summaries, such as
     ``websocket``; without one it is ``embedded``.

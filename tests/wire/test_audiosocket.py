@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,10 +14,29 @@ import pytest
 import structlog
 import trio
 
-from avr_bridge import BridgeConfig, ModelConfig, Secret, ServerConfig, TalkConfig, serve
-from avr_bridge.testing import SimulatedRealtime, likeness, open_simulated_call
+from avr_bridge import (
+    BridgeConfig,
+    ModelConfig,
+    Secret,
+    ServerConfig,
+    TalkConfig,
+    ToolsConfig,
+    serve,
+)
+from avr_bridge.testing import (
+    CallTool,
+    Say,
+    Script,
+    Silence,
+    SimulatedRealtime,
+    clip,
+    likeness,
+    open_simulated_call,
+    read_wav,
+)
 from avr_bridge.testing.caller.audiosocket_line import audiosocket_frame
 from avr_bridge.testing.faults.callers import connect
+from avr_bridge.testing.manager import SimulatedManager, channel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -54,9 +74,11 @@ class Bridge:
 
 
 @asynccontextmanager
-async def open_bridge(**server: Any) -> AsyncGenerator[Bridge]:
+async def open_bridge(
+    simulator: SimulatedRealtime | None = None, tools: ToolsConfig | None = None, **server: Any
+) -> AsyncGenerator[Bridge]:
     """On free ports of the loopback."""
-    simulator, shutdown = SimulatedRealtime(), trio.Event()
+    simulator, shutdown = simulator or SimulatedRealtime(), trio.Event()
     with structlog.testing.capture_logs() as log:
         async with trio.open_nursery() as nursery:
             endpoint = await nursery.start(simulator.serve)
@@ -66,6 +88,7 @@ async def open_bridge(**server: Any) -> AsyncGenerator[Bridge]:
                     **{"host": "127.0.0.1", "port": 0, "audiosocket_port": 0, **server}
                 ),
                 talk=TalkConfig(fallback_file="off"),
+                tools=tools or ToolsConfig(),
             )
             start = partial(serve, config, shutdown=shutdown.wait)
             http, audiosocket = await nursery.start(start)
@@ -195,3 +218,50 @@ async def test_the_drain_ends_calls_of_this_port_too(question: bytes) -> None:
             (ended,) = await bridge.wait_logged("call ended")
     assert ended["reason"] == "bridge_stopped"
     assert (report.closed_by, report.close_reason) == ("bridge", "hang-up")
+
+
+def says_and_calls(tool: str, **arguments: str) -> SimulatedRealtime:
+    """Says a sentence and calls a tool with it."""
+    sentence = Say(read_wav(clip("transfer-answer")), 8_000, "I put you through. Goodbye!")
+    call = CallTool(tool, json.dumps(arguments))
+    return SimulatedRealtime(Script([[sentence, call]], then=Silence()))
+
+
+async def test_the_bridge_hangs_up_without_avr_ami() -> None:
+    """By a frame of its own, behind the whole goodbye; nobody listens where avr-ami would be."""
+    tools = ToolsConfig(ami_url="http://127.0.0.1:1")
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(says_and_calls("avr_hangup"), tools) as bridge:
+            async with open_simulated_call(bridge.audiosocket) as call:
+                await call.wait_closed()
+                heard = call.heard()
+            (ended,) = await bridge.wait_logged("call ended")
+    assert call.report().closed_by == "bridge"
+    assert likeness(read_wav(clip("transfer-answer")), heard).correlation > 0.9
+    assert ended["faults"] == 0
+
+
+async def test_a_call_is_transferred_through_the_manager() -> None:
+    """The channel that runs AudioSocket() with the call's UUID is sent elsewhere."""
+    uid = str(uuid.uuid4())
+    redirected = trio.Event()
+    manager = SimulatedManager(
+        channels=[channel("PJSIP/2000-1", "179.1", application="AudioSocket", data=f"{uid},h:1")],
+        on_done=lambda _action: redirected.set(),
+    )
+    model = says_and_calls("avr_transfer", transfer_extension="200", transfer_context="sales")
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            endpoint = await nursery.start(manager.serve)
+            tools = ToolsConfig(
+                manager_endpoint=endpoint, manager_user="avr", manager_password=Secret("secret")
+            )
+            async with (
+                open_bridge(model, tools) as bridge,
+                open_simulated_call(bridge.audiosocket, uuid=uid),
+            ):
+                await redirected.wait()
+            nursery.cancel_scope.cancel()
+    (redirect,) = [action for action in manager.actions if action.get("Action") == "Redirect"]
+    where = [redirect.get(name) for name in ("Channel", "Exten", "Context", "Priority")]
+    assert where == ["PJSIP/2000-1", "200", "sales", "1"]
