@@ -1,147 +1,216 @@
-"""Off the road: what a call costs straight from Asterisk, beside one from avr-core.
+"""Off the road: what a call costs the bridge by the way that it comes in, side by side.
 
-``python -m benchmarks.legs`` in the project's folder. Both run one after the other in the same
-minutes, each against a bridge of its own: calls that speak without pause, a model that speaks
-without pause in deltas of 100 ms, µ-law at the model. What is taken is the processor time of the
-bridge's process, between two moments in which all calls are up; the generator is the simulated
-model and the simulated callers, in this process. It is no test and has no threshold.
+Run `python -m benchmarks.legs`. Each call speaks all the time, 50 frames a second, and the model
+speaks all the time in deltas of 100 ms. The calls of one transport run for some seconds in a bridge
+of its own, then those of the next, and all again backwards; what counts is the ratio of their
+processor times within one run, since milliseconds belong to a machine. The callers are nothing but
+bytes made before: they judge no sound.
+
+It is no test and has no threshold.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import statistics
+import subprocess
 import sys
-from contextlib import AsyncExitStack
+import uuid
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-import psutil
 import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import BytesMessage, Request, TextMessage
 
 from avr_bridge.audio.codec import encode
-from avr_bridge.audio.format import Encoding
-from avr_bridge.soak.container import free_port, open_own_bridge
+from avr_bridge.audio.format import PCM16_8K, Encoding
 from avr_bridge.testing import (
     MediaDriver,
     Say,
     SimulatedRealtime,
     SimulatorOptions,
+    Step,
+    Turn,
     clip,
-    open_simulated_call,
-    open_simulated_leg,
     read_wav,
 )
+from avr_bridge.testing.caller.audiosocket_line import audiosocket_frame
+from avr_bridge.testing.faults.callers import FaultyCaller, connect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Callable
 
-    from avr_bridge.testing import Step, Turn
+CHECKOUT = Path(__file__).parents[1]
+FRAME_S = 0.020
+SETTLE_S = 3.0
+"""From the last call's begin to the first measure: greetings have begun, caches are warm."""
 
-RAMP_S, SETTLE_S = 3.0, 3.0
-
-
-@attrs.frozen
-class Cost:
-    """One run: processor time of a call-second, and what the generator took of its own."""
-
-    way: str
-    ms: float
-    generator: float
+WAYS = ("websocket", "http", "audiosocket slin", "audiosocket ulaw", "chan_websocket ulaw")
+MODEL = SimulatorOptions(speed=1.05, delta_ms=(100,), first_audio_ms=0, record_s=0)
 
 
 class SpeaksOn:
-    """Greets each caller with speech that outlasts the run."""
+    """Speaks without end from the first moment on, and hears nothing."""
 
     def __init__(self, seconds: float) -> None:
-        question = read_wav(clip("question"))
-        self._pcm = (question * (int(seconds * 16_000 / len(question)) + 1))[
-            : int(seconds) * 16_000
-        ]
+        words = read_wav(clip("question"))
+        wanted = PCM16_8K.bytes_of_ms(seconds * 1000)
+        self.pcm = (words * (wanted // len(words) + 1))[:wanted]
 
-    def answer(self, turn: Turn) -> Sequence[Step]:
-        """The whole of it, once."""
-        return [Say(self._pcm, 8000, "on and on")] if turn.index == 0 else []
+    def answer(self, turn: Turn) -> list[Step]:
+        return [Say(self.pcm, 8000, "on and on")] if turn.index == 0 else []
 
 
-def _websocket(url: str, pcm: bytes) -> AbstractAsyncContextManager[Any]:
-    return _Speaking(open_simulated_call(url, keep_heard=False), lambda call: call.say(pcm))
+def cpu_s(pid: int) -> float:
+    """Processor time that a process took so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
-def _chan(codec: str, url: str, pcm: bytes) -> AbstractAsyncContextManager[Any]:
-    sound = encode(pcm, Encoding.ULAW) if codec == "ulaw" else pcm
-    return _Speaking(open_simulated_leg(url, MediaDriver(codec)), lambda leg: leg.say(sound))
+@asynccontextmanager
+async def open_bridge(endpoint: str) -> AsyncGenerator[tuple[int, str, str]]:
+    """A bridge with both ports: its pid and addresses."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    settings = {
+        "OPENAI_ENDPOINT": endpoint,
+        "OPENAI_INTERRUPT_RESPONSE": "off",
+        "AVR_AUDIOSOCKET_PORT": "0",
+        "AVR_LOG_FORMAT": "json",
+        "AVR_LOG_LEVEL": "info",
+        "AVR_DRAIN_S": "0",
+    }
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "avr_bridge", "serve", "--host", "127.0.0.1", "--port", "0"],
+        cwd=CHECKOUT,
+        env={**inherited, **settings},
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        log = b""
+        while b'"listening"' not in log or not log.endswith(b"\n"):
+            log += await process.stderr.receive_some()
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith(b"{")]
+        (started,) = [line for line in lines if line["event"] == "listening"]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_drain, process.stderr)
+            yield process.pid, *started["addresses"]
+            process.terminate()
+            await process.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
 
 
-class _Speaking:
-    """A call whose caller speaks from the start."""
-
-    def __init__(
-        self, call: AbstractAsyncContextManager[Any], speak: Callable[[Any], None]
-    ) -> None:
-        self._call = call
-        self._speak = speak
-
-    async def __aenter__(self) -> None:
-        self._speak(await self._call.__aenter__())
-
-    async def __aexit__(self, *error: Any) -> bool | None:
-        return await self._call.__aexit__(*error)
+async def _drain(stream: trio.abc.ReceiveStream) -> None:
+    while await stream.receive_some():
+        pass
 
 
-WAYS: dict[str, Callable[[str, bytes], AbstractAsyncContextManager[Any]]] = {
-    "avr-core, WebSocket": _websocket,
-    "chan_websocket, ulaw": partial(_chan, "ulaw"),
-    "chan_websocket, slin": partial(_chan, "slin"),
-}
+async def begin(way: str, http: str, audiosocket: str) -> tuple[trio.SocketStream, list[bytes]]:
+    """A call that has begun, and its frames on the wire."""
+    words = read_wav(clip("question"))
+    frames = [words[at : at + 320] for at in range(0, len(words) - 319, 320)]
+    if way.startswith("audiosocket"):
+        law = Encoding.ULAW if way.endswith("ulaw") else Encoding.PCM16
+        stream = await connect(audiosocket)
+        await stream.send_all(audiosocket_frame(0x01, uuid.uuid4().bytes))
+        return stream, [audiosocket_frame(0x10, encode(frame, law)) for frame in frames]
+    if way.startswith("chan_websocket"):
+        return await begin_chan(http, [encode(frame, Encoding.ULAW) for frame in frames])
+    transport: Any = "ws" if way == "websocket" else "http"
+    stream = await connect(http)
+    caller = FaultyCaller(stream, transport)
+    name = str(uuid.uuid4())
+    await caller.shake_hands(name)
+    await caller.send_init(name)
+    return stream, [caller.encode_audio(frame) for frame in frames]
 
 
-async def measure(way: str, calls: int, seconds: float) -> Cost:
-    """One run of one way."""
-    whole_s = RAMP_S + SETTLE_S + seconds + 5
-    options = SimulatorOptions(speed=1.0, delta_ms=(100,), record_s=0)
-    model = SimulatedRealtime(SpeaksOn(whole_s), options)
-    pcm = (read_wav(clip("question")) * 60)[: int(whole_s) * 16_000]
+async def begin_chan(http: str, frames: list[bytes]) -> tuple[trio.SocketStream, list[bytes]]:
+    """A leg of chan_websocket that has begun, and its frames on the wire."""
+    stream = await connect(http)
+    line = WSConnection(ConnectionType.CLIENT)
+    request = Request(host="bridge", target="/asterisk/media", subprotocols=["media"])
+    await stream.send_all(line.send(request))
+    while line.state is ConnectionState.CONNECTING:
+        line.receive_data(bytes(await stream.receive_some()))
+        list(line.events())
+    await stream.send_all(line.send(TextMessage(data=MediaDriver("ulaw").start())))
+    return stream, [line.send(BytesMessage(data=frame)) for frame in frames]
+
+
+async def speak(
+    streams: list[tuple[trio.SocketStream, list[bytes]]], late: Callable[[float], None]
+) -> None:
+    """A frame of each call every 20 ms, spread over them as telephones are."""
+    start_s, number = trio.current_time(), 0
+    while True:
+        for place, (stream, frames) in enumerate(streams):
+            due_s = start_s + number * FRAME_S + place * FRAME_S / len(streams)
+            await trio.sleep_until(due_s)
+            late(trio.current_time() - due_s)
+            await stream.send_all(frames[number % len(frames)])
+        number += 1
+
+
+async def measure(way: str, calls: int, seconds: float, endpoint: str) -> tuple[float, float]:
+    """Processor time of the bridge in ms for a second of one call, and the latest frame in ms."""
+    latest: list[float] = [0.0]
+
+    def note(late_s: float) -> None:
+        latest[0] = max(latest[0], late_s * 1000)
+
+    async with open_bridge(endpoint) as (pid, http, audiosocket), AsyncExitStack() as stack:
+        streams = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(calls):
+                stream, frames = await begin(way, http, audiosocket)
+                await stack.enter_async_context(stream)
+                streams.append((stream, frames))
+                nursery.start_soon(_drain, stream)
+            nursery.start_soon(partial(speak, streams, note))
+            await trio.sleep(SETTLE_S)
+            latest[0], before_s, began_s = 0.0, cpu_s(pid), trio.current_time()
+            await trio.sleep(seconds)
+            used_s, took_s = cpu_s(pid) - before_s, trio.current_time() - began_s
+            nursery.cancel_scope.cancel()
+    return used_s * 1000 / calls / took_s, latest[0]
+
+
+async def run(calls: int, seconds: float, rounds: int) -> None:
+    """All ways, there and back."""
+    found: dict[str, list[float]] = {way: [] for way in WAYS}
+    model = SimulatedRealtime(SpeaksOn(seconds + 4 * SETTLE_S), MODEL)
     async with trio.open_nursery() as nursery:
         endpoint = await nursery.start(model.serve)
-        port = free_port()
-        async with open_own_bridge(endpoint, port) as bridge, AsyncExitStack() as up:
-            for _ in range(calls):
-                await up.enter_async_context(WAYS[way](f"ws://127.0.0.1:{port}", pcm))
-                await trio.sleep(RAMP_S / calls)
-            await trio.sleep(SETTLE_S)
-            watched, own = psutil.Process(bridge.pid), psutil.Process()
-            before, own_before, at_s = _busy(watched), _busy(own), trio.current_time()
-            await trio.sleep(seconds)
-            took_s = trio.current_time() - at_s
-            busy_s, own_s = _busy(watched) - before, _busy(own) - own_before
+        for number in range(rounds):
+            for way in WAYS if number % 2 == 0 else reversed(WAYS):
+                cost_ms, latest_ms = await measure(way, calls, seconds, endpoint)
+                found[way].append(cost_ms)
+                print(f"{way:18} {cost_ms:6.2f} ms (latest frame {latest_ms:.0f} ms)", flush=True)
         nursery.cancel_scope.cancel()
-    return Cost(way, busy_s * 1000 / took_s / calls, own_s / took_s)
-
-
-def _busy(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-async def _run(options: argparse.Namespace, say: Callable[[str], None]) -> None:
-    for _ in range(options.rounds):
-        for way in WAYS:
-            cost = await measure(way, options.calls, options.seconds)
-            say(f"{way:22} {cost.ms:5.1f} ms, generator {cost.generator:.0%} of a core")
-
-
-def main() -> int:
-    """Measure and print; one line a run."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--rounds", type=int, default=2)
-    run: Callable[..., Awaitable[None]] = _run
-    trio.run(run, parser.parse_args(), print)
-    return 0
+    yardstick = statistics.mean(found["websocket"])
+    print(
+        f"\n{calls} calls, {seconds:g} s each way, {rounds} times; processor time of a call-second"
+    )
+    for way, costs in found.items():
+        mean = statistics.mean(costs)
+        print(f"{way:18} {mean:6.2f} ms  {mean / yardstick:.2f}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--calls", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    trio.run(run, arguments.calls, arguments.seconds, arguments.rounds)

@@ -79,7 +79,7 @@ class AudioSocketTransport:
         peer: Says how the connection ended, once it has.
 
     Attributes:
-        uuid: What the dialplan calls it; nothing before it said so.
+        uuid: The call's id, once it is known.
     """
 
     kind = "audiosocket"
