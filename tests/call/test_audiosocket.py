@@ -150,7 +150,7 @@ async def test_silence_keeps_step_with_the_caller(autojump_clock: Clock) -> None
 
 
 async def test_no_silence_between_the_frames_of_an_answer(autojump_clock: Clock) -> None:
-    """Words are sent 80 ms ahead; until they are played no silence is put between them, though the
+    """Words are sent ahead; until they are played no silence is put between them, though the
     caller's sound goes on."""
     theirs, ours = trio.testing.memory_stream_pair()
     transport = AudioSocketTransport(ours)
