@@ -263,8 +263,11 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             )
     if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
         warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
-    if len(variables.get("AVR_TOKEN", "x" * SHORT_TOKEN_CHARS)) < SHORT_TOKEN_CHARS:
-        warnings.append(f"AVR_TOKEN is short: it should have {SHORT_TOKEN_CHARS} signs or more")
+    warnings += [
+        f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
+        for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")
+        if 0 < len(variables.get(name, "")) < SHORT_TOKEN_CHARS
+    ]
     return variables, warnings
 
 

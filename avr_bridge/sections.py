@@ -62,6 +62,14 @@ class ServerConfig:
         help="Secret that callers must give, as `Authorization: Bearer` or as query `token`. "
         "Unset: every caller is let in.",
     )
+    metrics_token: Secret | None = setting(
+        "AVR_METRICS_TOKEN",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="Secret that whoever reads `/metrics` must give, so that a monitor needs no right to "
+        "place calls. Unset: AVR_TOKEN, if that is set.",
+    )
     workers: int | None = setting(
         "AVR_WORKERS",
         default=1,
@@ -305,5 +313,13 @@ class LogConfig:
         default=False,
         parse=switch,
         expected="on or off",
-        help="Whether what was said, keys pressed and tools' arguments are logged, at info.",
+        help="Whether what was said, keys pressed, tools' arguments and the call's own data (its "
+        "query parameters, such as the caller's number) are logged, at info.",
+    )
+    prices_file: str | None = setting(
+        "AVR_PRICES_FILE",
+        default=None,
+        parse=text,
+        expected="a TOML file's path",
+        help="Prices that go before those that ship, for the estimated cost of calls.",
     )

@@ -24,10 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import BytesMessage, Request, TextMessage
 
 from avr_bridge.audio.codec import encode
 from avr_bridge.audio.format import PCM16_8K, Encoding
 from avr_bridge.testing import (
+    MediaDriver,
     Say,
     SimulatedRealtime,
     SimulatorOptions,
@@ -47,7 +51,7 @@ FRAME_S = 0.020
 SETTLE_S = 3.0
 """From the last call's begin to the first measure: greetings have begun, caches are warm."""
 
-WAYS = ("websocket", "http", "audiosocket slin", "audiosocket ulaw")
+WAYS = ("websocket", "http", "audiosocket slin", "audiosocket ulaw", "chan_websocket ulaw")
 MODEL = SimulatorOptions(speed=1.05, delta_ms=(100,), first_audio_ms=0, record_s=0)
 
 
@@ -120,6 +124,8 @@ async def begin(way: str, http: str, audiosocket: str) -> tuple[trio.SocketStrea
         stream = await connect(audiosocket)
         await stream.send_all(audiosocket_frame(0x01, uuid.uuid4().bytes))
         return stream, [audiosocket_frame(0x10, encode(frame, law)) for frame in frames]
+    if way.startswith("chan_websocket"):
+        return await begin_chan(http, [encode(frame, Encoding.ULAW) for frame in frames])
     transport: Any = "ws" if way == "websocket" else "http"
     stream = await connect(http)
     caller = FaultyCaller(stream, transport)
@@ -127,6 +133,19 @@ async def begin(way: str, http: str, audiosocket: str) -> tuple[trio.SocketStrea
     await caller.shake_hands(name)
     await caller.send_init(name)
     return stream, [caller.encode_audio(frame) for frame in frames]
+
+
+async def begin_chan(http: str, frames: list[bytes]) -> tuple[trio.SocketStream, list[bytes]]:
+    """A leg of chan_websocket that has begun, and its frames on the wire."""
+    stream = await connect(http)
+    line = WSConnection(ConnectionType.CLIENT)
+    request = Request(host="bridge", target="/asterisk/media", subprotocols=["media"])
+    await stream.send_all(line.send(request))
+    while line.state is ConnectionState.CONNECTING:
+        line.receive_data(bytes(await stream.receive_some()))
+        list(line.events())
+    await stream.send_all(line.send(TextMessage(data=MediaDriver("ulaw").start())))
+    return stream, [line.send(BytesMessage(data=frame)) for frame in frames]
 
 
 async def speak(

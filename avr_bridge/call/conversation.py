@@ -21,6 +21,7 @@ from avr_bridge.call.standby import Lifetime, Standby, lifetime_of
 from avr_bridge.call.talk import Failure, Talk
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.telemetry import get_logger
+from avr_bridge.telemetry.journal import SessionLost, SessionReady, SessionRenewed
 from avr_bridge.upstream.actions import Watchdog
 from avr_bridge.upstream.client import PINGS_UNANSWERED
 from avr_bridge.upstream.conversation import Conversation, Phase
@@ -123,22 +124,28 @@ class _Sessions:
         self._lifetime: Lifetime | None = None
         self._standby: Standby | None = None
         self._losses: list[float] = []
+        self._had_session = False
 
     async def run(self) -> None:
         """Talk until the call ends. Leaves through the ending's scope."""
         if self._config.talk.max_call_s:
             self._machine.longest_call(self._stats.started_s + self._config.talk.max_call_s)
         self._talk.connect()
-        failure = await self._get_session(EndReason.MODEL_UNAVAILABLE)
+        failure = await self._get_session(EndReason.MODEL_UNAVAILABLE, self._stats.started_s)
         while failure is None:
             failure = await self._converse()
-            failure = failure or await self._get_session(EndReason.MODEL_CLOSED)
+            lost_s = trio.current_time()
+            failure = failure or await self._get_session(EndReason.MODEL_CLOSED, lost_s)
         self._leave_session()
         fall_back(self._config.talk, self._line, *failure, self._log)
         await trio.sleep_forever()
 
-    async def _get_session(self, otherwise: EndReason) -> Failure | None:
+    async def _get_session(self, otherwise: EndReason, wanted_s: float) -> Failure | None:
         """Connect and set a session up, with further attempts while there is time.
+
+        Args:
+            otherwise: Why the call ends if there is none.
+            wanted_s: Since when the call waits for it.
 
         Returns:
             Why there is none: `otherwise`, or a refusal, which no attempt can help.
@@ -152,6 +159,7 @@ class _Sessions:
                     self._enter(await self._links.open())
                     while self._machine.phase is not Phase.READY:
                         await self._talk.step()
+                    self._tell_ready((trio.current_time() - wanted_s) * 1000)
                     return None
                 detail = "no session in time"
                 self._talk.alarm(Watchdog.SESSION_SETUP)
@@ -186,6 +194,7 @@ class _Sessions:
                 self._renew()
         except UpstreamClosed as closed:
             self._leave_session()
+            self._line.journal.tell(SessionLost(trio.current_time(), str(closed)))
             if hopeless := self._hopeless(closed):
                 return hopeless
             if closed.reason == PINGS_UNANSWERED:
@@ -231,14 +240,21 @@ class _Sessions:
     def _change(self) -> None:
         assert self._standby is not None
         link, setup, agreed = self._standby.take()
-        lifetime = self._standby.lifetime
+        lifetime, setup_ms = self._standby.lifetime, self._standby.setup_ms
         self._standby = None
         self._leave_session()
         self._enter(link)
         self._talk.do(self._machine.go_on_in(setup, agreed, trio.current_time()))
         self._lifetime = lifetime
         self._stats.renewals += 1
+        self._tell_ready(setup_ms)
+        self._line.journal.tell(SessionRenewed(trio.current_time()))
         self._log.info("session renewed")
+
+    def _tell_ready(self, setup_ms: float) -> None:
+        again, self._had_session = self._had_session, True
+        moment = SessionReady(trio.current_time(), setup_ms, self._machine.model, again)
+        self._line.journal.tell(moment)
 
     def _enter(self, link: Link) -> None:
         self._link = link

@@ -1,76 +1,16 @@
-"""Why a call ended, and what is left of it afterwards."""
+"""How a call is ended: once, for one reason, with what that means for the caller's side."""
 
 from __future__ import annotations
 
-import enum
 import math
-from collections.abc import Mapping
 
-import attrs
 import trio
 
 from avr_bridge.caller.transport import Leaving
 from avr_bridge.errors import AvrBridgeError
+from avr_bridge.telemetry.summary import CallSummary, EndReason
 
 __all__ = ["CallEnding", "CallFailed", "CallSummary", "EndReason"]
-
-
-class EndReason(enum.Enum):
-    """Exactly one of these ends each call. The value is the name used in logs."""
-
-    CALLER_HUNG_UP = "caller_hung_up"
-    """The usual end: avr-core or Asterisk closed its connection."""
-
-    CALLER_STALLED = "caller_stalled"
-    """The caller's side no longer reads what it is sent."""
-
-    CALLER_VANISHED = "caller_vanished"
-    """The caller's machine or network is gone: nothing that was sent is acknowledged."""
-
-    CALLER_SENT_NO_INIT = "caller_sent_no_init"
-    """The caller connected and never said which call this is."""
-
-    CALLER_SENT_NO_AUDIO = "caller_sent_no_audio"
-    """No sound of the caller for ``AVR_NO_AUDIO_S``. Silence is sound; this is nothing at all."""
-
-    CALLER_TOO_SLOW = "caller_too_slow"
-    """The caller's sound came in drips, far below real time, or a message was never finished."""
-
-    CALLER_FLOODED = "caller_flooded"
-    """The caller sent messages or sound far faster than real time."""
-
-    CALLER_MESSAGE_TOO_BIG = "caller_message_too_big"
-    """The caller sent one message of over 1 MiB, or a frame of over a second of sound."""
-
-    CALLER_BROKE_PROTOCOL = "caller_broke_protocol"
-    """The caller sent what is no WebSocket frame, no UTF-8, or no AudioSocket."""
-
-    CALLER_FORMAT_UNKNOWN = "caller_format_unknown"
-    """The caller's leg has a codec, or a way of sending it, that the bridge cannot do."""
-
-    MODEL_UNAVAILABLE = "model_unavailable"
-    """The model could not be reached, or did not set the session up in time."""
-
-    MODEL_REJECTED = "model_rejected"
-    """The model refused the key, the model or the session: no retry helps."""
-
-    MODEL_CLOSED = "model_closed"
-    """The model's connection ended during the call."""
-
-    MODEL_FAILED = "model_failed"
-    """The model no longer answered, or only with failures, in a second session as well."""
-
-    BRIDGE_HUNG_UP = "bridge_hung_up"
-    """The bridge ended it: the longest time was reached, or nobody was there."""
-
-    BRIDGE_STOPPED = "bridge_stopped"
-    """The bridge itself is being stopped, and the call outlived the time for that."""
-
-    CANCELLED = "cancelled"
-    """The program around the call cancelled it."""
-
-    INTERNAL_ERROR = "internal_error"
-    """A bug in one of the call's tasks."""
 
 
 CLOSE_CODES = {
@@ -223,42 +163,6 @@ class _EndingScope:
         self._ending.leave(self._scope)
         swallowed: bool | None = self._scope.__exit__(*error)  # type: ignore[arg-type]
         return swallowed
-
-
-@attrs.frozen
-class CallSummary:
-    """What a call was, once it is over. Times in seconds, sound in milliseconds.
-
-    Attributes:
-        answered_after_s: From the call's start until the first sound left for the caller;
-            None if none did.
-        caller_audio_ms: Sound received from the caller.
-        played_ms: Sound sent to the caller.
-        underruns: Times the caller's playback ran dry in the middle of an answer.
-        dropped_ms: Sound of the caller that the model did not get because it was too slow.
-        reconnects: Sessions that were lost and replaced.
-        renewals: Sessions that were replaced before the server ended them.
-        watchdogs: How often each wait took too long, by `Watchdog` value.
-    """
-
-    uuid: str
-    end_reason: EndReason
-    detail: str
-    metadata: Mapping[str, str]
-    duration_s: float
-    answered_after_s: float | None
-    caller_audio_ms: float
-    played_ms: float
-    dropped_ms: float
-    turns: int
-    interruptions: int
-    underruns: int
-    tools: int
-    digits: int
-    faults: int
-    reconnects: int = 0
-    renewals: int = 0
-    watchdogs: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class CallFailed(AvrBridgeError):

@@ -27,6 +27,7 @@ from avr_bridge.caller.transport import (
     MarkPlayed,
     SoundHeld,
 )
+from avr_bridge.telemetry.journal import CallBegan, KeyPressed
 
 if TYPE_CHECKING:
     from avr_bridge.call.line import CallLine
@@ -52,6 +53,9 @@ AUDIO_PER_S = 2.0
 """Seconds of sound at once, and in each second. The two longest messages pass."""
 
 
+EMBEDDED = "embedded"
+"""What a transport that does not name itself is called."""
+
 MOST_FAULTS_TOLD = 500
 """Of a call. Answers to a flood must not fill the queue of a caller that reads none of them: what
 ends it then is that it floods."""
@@ -69,7 +73,7 @@ async def pump_inbound(
         starts: Capacity 1; gets the one `CallStarted`.
         no_audio_s: The call ends after so long without sound; 0: never.
     """
-    pump = _InboundPump(starts, line, no_audio_s)
+    pump = _InboundPump(transport, starts, line, no_audio_s)
     # One deadline that moves with what comes: to set one for each event costs 10 us.
     with trio.CancelScope(deadline=pump.due_s) as pump.waiting:
         while line.ending.reason is None:
@@ -80,9 +84,14 @@ async def pump_inbound(
 
 class _InboundPump:
     def __init__(
-        self, starts: trio.MemorySendChannel[CallStarted], line: CallLine, no_audio_s: float
+        self,
+        transport: CallerTransport,
+        starts: trio.MemorySendChannel[CallStarted],
+        line: CallLine,
+        no_audio_s: float,
     ) -> None:
         now_s = trio.current_time()
+        self._transport = transport
         self._starts = starts
         self._line = line
         self._no_audio_s = no_audio_s or math.inf
@@ -122,9 +131,12 @@ class _InboundPump:
                 line.uplink.begin(start.fmt)
                 line.orders.give(LegBegan(start.fmt))
                 self._expect_audio_until(now_s + self._no_audio_s)
+                self._tell_begin(start.uuid, now_s)
                 self._starts.send_nowait(start)
             case DtmfDigit(digit=digit):
                 stats.digits += 1
+                if self._started:
+                    line.journal.tell(KeyPressed(now_s, digit))
                 line.keypad.press(digit)
             case MarkPlayed() | SoundHeld():
                 line.orders.give(event)
@@ -134,6 +146,11 @@ class _InboundPump:
                     line.orders.give(ErrorOut(message))
             case CallerLeft(how=how, detail=detail):
                 line.ending.end(REASON_OF_LEAVING[how], detail)
+
+    def _tell_begin(self, uuid: str, now_s: float) -> None:
+        kind = getattr(self._transport, "kind", EMBEDDED)
+        metadata = dict(self._transport.metadata)
+        self._line.journal.tell(CallBegan(now_s, uuid, metadata, kind))
 
     def _note_audio(self, audio_ms: float, now_s: float) -> None:
         if not self._audio_s.spend(audio_ms / 1000, now_s):

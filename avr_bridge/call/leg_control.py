@@ -1,7 +1,8 @@
 """`LegControl`: hangs up and transfers a call whose leg comes straight from Asterisk.
 
-In place of avr-ami, beside the conversation. The leg itself can hang up; a transfer needs the
-manager of Asterisk, and without one the model is told in words that there is none.
+Beside the conversation. The leg itself can hang up; a transfer needs the manager of Asterisk.
+Without one avr-ami does it where it knows such legs, which it does of AudioSocket; else the model
+is told in words that nobody can.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from avr_bridge.errors import CallerGone, ToolError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from avr_bridge.tools import LegId, ManagerClient
+    from avr_bridge.tools import AmiClient, LegId, ManagerClient
 
 __all__ = ["LegControl"]
 
@@ -30,6 +31,7 @@ class LegControl:
         hang_up: Has the peer end the leg.
         leg: Says by what Asterisk knows it.
         manager: Asterisk's; None if there is none.
+        ami: avr-ami, where it knows the call.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class LegControl:
         hang_up: Callable[[], Awaitable[None]],
         leg: Callable[[], LegId],
         manager: ManagerClient | None,
+        ami: AmiClient | None = None,
     ) -> None:
         self._hang_up = hang_up
         self._leg = leg
         self._manager = manager
+        self._ami = ami
 
     async def hang_up(self, uuid: str) -> None:
         """Hang up the leg, or through the manager where that cannot be said any more.
@@ -60,6 +64,9 @@ class LegControl:
         Raises:
             ToolError: It could not be done; in words.
         """
-        if self._manager is None:
+        if self._manager is not None:
+            await self._manager.transfer(self._leg(), extension, context, priority)
+        elif self._ami is not None:
+            await self._ami.transfer(uuid, extension, context, priority)
+        else:
             raise ToolError(NO_MANAGER)
-        await self._manager.transfer(self._leg(), extension, context, priority)

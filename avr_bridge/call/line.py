@@ -11,7 +11,9 @@ from avr_bridge.call.latch import Latch
 from avr_bridge.call.orders import Orders
 from avr_bridge.call.stats import CallStats
 from avr_bridge.call.toolwork import Job
+from avr_bridge.call.turn_clock import TurnClock
 from avr_bridge.call.uplink import Uplink
+from avr_bridge.telemetry.journal import Journal
 from avr_bridge.tools import Toolbox
 
 __all__ = ["CallLine"]
@@ -28,6 +30,8 @@ class CallLine:
     stats: CallStats
     toolbox: Toolbox
     jobs: trio.MemorySendChannel[Job]
+    journal: Journal
+    turns: TurnClock
     greeting: Latch = attrs.field(factory=Latch)
 
     def greeting_heard(self) -> None:

@@ -63,9 +63,13 @@ class WaitingSound:
 
 @attrs.frozen
 class SilenceNow:
-    """Drop what waits, tell the transport to drop what it has, and say what was heard."""
+    """Drop what waits, tell the transport to drop what it has, and say what was heard.
+
+    `since_s` is when that was wanted, on Trio's clock.
+    """
 
     report: Callable[[list[Heard]], None]
+    since_s: float = attrs.field(factory=trio.current_time)
 
 
 @attrs.frozen
@@ -107,6 +111,11 @@ class Orders:
         self.on_cut: Callable[[list[Heard]], None] = lambda _heard: None
         self._channel = channel
         self._ending = ending
+
+    @property
+    def waiting(self) -> int:
+        """Orders that the pump has not taken yet."""
+        return self._channel.statistics().current_buffer_used
 
     def give(self, order: Order) -> None:
         """Queue one order for the outbound pump."""

@@ -40,11 +40,13 @@ from avr_bridge.caller.transport import (
 )
 from avr_bridge.errors import CallerGone
 from avr_bridge.telemetry import get_logger
+from avr_bridge.upstream.closing import GREETING_ITEM
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from avr_bridge.call.stats import CallStats
+    from avr_bridge.call.turn_clock import TurnClock
 
 __all__ = ["pump_outbound"]
 
@@ -73,6 +75,9 @@ INBOUND_IS_TOLD_S = 0.5
 LAST_WORDS_ITEM = "last words"
 """Names them in the playout; the model has no such item."""
 
+OWN_WORDS = (GREETING_ITEM, LAST_WORDS_ITEM)
+"""Recordings: no answers of the model's."""
+
 LONGEST_ANSWER_MS = 15 * 60 * 1000
 """Sound waiting to be played: 14 MB. The longest answer a model gives lasts under 4 minutes at
 4,096 tokens; more than this is a model that never stops."""
@@ -83,9 +88,10 @@ async def pump_outbound(
     orders: trio.MemoryReceiveChannel[Order],
     ending: CallEnding,
     stats: CallStats,
+    turns: TurnClock,
 ) -> None:
     """Play what is ordered, paced to real time. Runs until cancelled or the caller is gone."""
-    pump = _OutboundPump(transport, stats)
+    pump = _OutboundPump(transport, stats, turns)
     try:
         while True:
             await pump.begin_last_words_if_due()
@@ -102,13 +108,14 @@ async def pump_outbound(
 
 
 class _OutboundPump:
-    def __init__(self, transport: CallerTransport, stats: CallStats) -> None:
+    def __init__(self, transport: CallerTransport, stats: CallStats, turns: TurnClock) -> None:
         self._transport = transport
         self._teller = transport if isinstance(transport, TellingTransport) else None
         # Asked so, because embedding programs' transports need not know of it.
         self._lead_is_heard = bool(getattr(transport, "lead_is_heard", False))
         self._stats = stats
         self._format = PCM16_8K
+        self._turns = turns
         self._playout = Playout(PCM16_8K)
         lead_frames = transport.lead_ms // FRAME_MS
         chunk_frames = min(CHUNK_FRAMES, max(lead_frames // 2, 1))
@@ -239,6 +246,8 @@ class _OutboundPump:
         if self._stats.first_sound_s is None:
             self._stats.first_sound_s = now_s
         pcm, pieces = self._playout.take(frames)
+        if not self._in_answer and pieces[0][0] not in OWN_WORDS:
+            self._turns.answer_started()
         self._pacer.sent(frames, now_s)
         self._ledger.sent(pieces)
         self._note_ends()
@@ -286,8 +295,8 @@ class _OutboundPump:
                 self._note_ends()
                 self._in_answer = self._in_answer and self._playout.waiting_frames > 0
                 await self._mark_ends()
-            case SilenceNow(report=report):
-                await self._silence(report)
+            case SilenceNow():
+                await self._silence(order)
             case TranscriptOut() | ErrorOut():
                 await self._transport.send(order)
 
@@ -331,7 +340,7 @@ class _OutboundPump:
         self._pacer.reset()
         return reckoned_ms if unplayed_ms is None else unplayed_ms
 
-    async def _silence(self, report: Callable[[list[Heard]], None]) -> None:
+    async def _silence(self, order: SilenceNow) -> None:
         """Stop at once. Nothing is said to a caller who was hearing nothing."""
         now_s = trio.current_time()
         self.tell_what_was_heard()
@@ -352,8 +361,10 @@ class _OutboundPump:
         self._pacer.reset()
         self._finished.clear()
         self._in_answer = False
-        report(heard)
+        order.report(heard)
         if was_playing:
             self._stats.interruptions += 1
             if self._teller is None:
                 await self._transport.send(Interruption())
+                now_s = trio.current_time()
+            self._turns.interrupted(order.since_s, now_s, heard)

@@ -33,6 +33,11 @@ class RunningCalls:
         """How many calls run."""
         return len(self._lines)
 
+    @property
+    def lines(self) -> list[CallLine]:
+        """Those that run now."""
+        return list(self._lines.values())
+
     def add(self, line: CallLine) -> None:
         """A call begins."""
         self._lines[id(line)] = line
@@ -61,10 +66,9 @@ class RunningCalls:
         Returns:
             How many calls; those whose end was planned already are left alone.
         """
-        lines = list(self._lines.values())
         return sum(
             say_farewell(line, clip_pcm, reason, detail, finish_for_s=finish_for_s)
-            for line in lines
+            for line in self.lines
         )
 
     def end(self, reason: EndReason, detail: str = "") -> int:
@@ -74,7 +78,7 @@ class RunningCalls:
             How many calls there were.
         """
         self._over = (reason, detail)
-        lines = list(self._lines.values())
+        lines = self.lines
         for line in lines:
             line.ending.end(reason, detail)
         return len(lines)

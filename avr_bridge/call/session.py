@@ -31,15 +31,19 @@ from avr_bridge.call.orders import ORDERS_WAITING, Order, Orders
 from avr_bridge.call.outbound import pump_outbound
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.call.stats import CallStats
+from avr_bridge.call.tally import CallTally
 from avr_bridge.call.toolwork import JOBS_WAITING, CallControl, Job, run_tools
+from avr_bridge.call.turn_clock import TurnClock
 from avr_bridge.call.uplink import Uplink
 from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut
 from avr_bridge.errors import CallerGone
 from avr_bridge.telemetry import get_logger
+from avr_bridge.telemetry.journal import CallEnded, Journal, Listener
+from avr_bridge.telemetry.summary import summary_fields
 from avr_bridge.tools import AmiClient, CallContext, Toolbox, load_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from avr_bridge.config import BridgeConfig, ToolsConfig
     from avr_bridge.upstream.client import Dial
@@ -68,6 +72,7 @@ async def run_call(
     control: CallControl | None = None,
     on_ended: Callable[[CallSummary], None] | None = None,
     running: RunningCalls | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> CallSummary:
     """Carry one call between `transport` and the model until either side ends it.
 
@@ -84,6 +89,9 @@ async def run_call(
         on_ended: Told the summary whatever the end, also when the call is cancelled and nothing
             is returned. Must neither block nor raise.
         running: Where the call is found as long as it runs, by who stops the process.
+        listeners: Told what happens in the call, moment by moment, last `CallEnded`: each is called
+            with the call's uuid and the moment. Must neither block nor raise; one that raises is
+            logged and told no more of this call.
 
     Returns:
         What the call was, with the one reason that ended it.
@@ -93,6 +101,8 @@ async def run_call(
     """
     ending = CallEnding()
     stats = CallStats(started_s=trio.current_time())
+    tally = CallTally()
+    journal = Journal([tally.take, *listeners])
     uplink = Uplink(config.audio.resampler)
     give_orders, take_orders = trio.open_memory_channel[Order](ORDERS_WAITING)
     give_start, take_start = trio.open_memory_channel[CallStarted](1)
@@ -105,6 +115,8 @@ async def run_call(
         stats,
         toolbox or _default_toolbox(config.tools),
         give_job,
+        journal,
+        TurnClock(journal),
     )
     failures: ExceptionGroup | None = None
 
@@ -118,7 +130,7 @@ async def run_call(
         settings = await settings_for_call(config.model, start.uuid, transport.metadata, log)
         context = CallContext(start.uuid, settings.metadata)
         who = control or AmiClient(config.tools.ami_url)
-        nursery.start_soon(run_tools, take_jobs, line.toolbox, who, context)
+        nursery.start_soon(run_tools, take_jobs, line.toolbox, who, context, journal)
         await run_conversation(effective, start, settings, line, dial)
         if line.closing and ending.reason is None:
             await trio.sleep_forever()  # the bridge's last words need no model; then it ends
@@ -132,7 +144,7 @@ async def run_call(
                 nursery.start_soon(
                     pump_inbound, transport, give_start, line, config.server.no_audio_s
                 )
-                nursery.start_soon(pump_outbound, transport, take_orders, ending, stats)
+                nursery.start_soon(pump_outbound, transport, take_orders, ending, stats, line.turns)
                 nursery.start_soon(converse_to_the_end, nursery)
     except* Exception as group:
         failures = group
@@ -141,10 +153,12 @@ async def run_call(
     finally:
         ending.end(EndReason.CANCELLED)  # stands only if nothing else ended the call
         stats.dropped_ms = uplink.dropped_ms
-        summary = _summary(transport, ending, stats)
+        summary = _summary(transport, ending, stats, tally)
         await _say_goodbye(transport, ending)
         running.remove(line)
-        _log_end(summary)
+        fields = summary_fields(summary, metadata_values=config.log.content)
+        get_logger().info("call ended", **fields)
+        journal.tell(CallEnded(trio.current_time(), summary))
         if on_ended is not None:
             on_ended(summary)
     if failures is not None:
@@ -172,7 +186,9 @@ async def _say_goodbye(transport: CallerTransport, ending: CallEnding) -> None:
             return
 
 
-def _summary(transport: CallerTransport, ending: CallEnding, stats: CallStats) -> CallSummary:
+def _summary(
+    transport: CallerTransport, ending: CallEnding, stats: CallStats, tally: CallTally
+) -> CallSummary:
     answered_after_s = None
     if stats.first_sound_s is not None:
         answered_after_s = stats.first_sound_s - stats.started_s
@@ -195,28 +211,14 @@ def _summary(transport: CallerTransport, ending: CallEnding, stats: CallStats) -
         reconnects=stats.reconnects,
         renewals=stats.renewals,
         watchdogs=dict(stats.watchdogs),
-    )
-
-
-def _log_end(summary: CallSummary) -> None:
-    answered_ms = summary.answered_after_s and round(summary.answered_after_s * 1000)
-    get_logger().info(
-        "call ended",
-        call=summary.uuid,
-        reason=summary.end_reason.value,
-        detail=summary.detail,
-        duration_s=round(summary.duration_s, 3),
-        answered_ms=answered_ms,
-        caller_audio_ms=round(summary.caller_audio_ms),
-        played_ms=round(summary.played_ms),
-        dropped_ms=round(summary.dropped_ms),
-        turns=summary.turns,
-        interruptions=summary.interruptions,
-        underruns=summary.underruns,
-        tools=summary.tools,
-        digits=summary.digits,
-        faults=summary.faults,
-        reconnects=summary.reconnects,
-        renewals=summary.renewals,
-        watchdogs=summary.watchdogs,
+        transport=tally.transport,
+        model=tally.model,
+        setup_ms=tally.setup_ms,
+        turn_latencies_ms=tuple(tally.turn_latencies_ms),
+        stop_times_ms=tuple(tally.stop_times_ms),
+        tool_runs={name: dict(outcomes) for name, outcomes in tally.tool_runs.items()},
+        usage=tally.usage,
+        transcription=tally.transcription,
+        cost_usd=tally.cost_usd,
+        unpriced=tally.unpriced,
     )

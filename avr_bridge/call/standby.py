@@ -70,6 +70,7 @@ class Standby:
     Attributes:
         agreed: What is in force there; None until it is ready, and again if it was lost.
         lifetime: When that session in its turn is to be left; None if it does not say.
+        setup_ms: How long the attempt took that made it ready.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Standby:
         self._setup = new_setup()
         self.agreed: Agreed | None = None
         self.lifetime: Lifetime | None = None
+        self.setup_ms = 0.0
 
     async def run(self) -> None:
         """Have a session ready until it is taken or not needed."""
@@ -116,6 +118,7 @@ class Standby:
             self._link.let_go()
 
     async def _prepare(self) -> None:
+        began_s = trio.current_time()
         self._link = await self._links.open()
         self._setup = self._new_setup()
         connection = self._link.connection
@@ -130,6 +133,7 @@ class Standby:
                     if self.agreed is None:
                         raise UpstreamClosed(1011, "no common audio format")
                     self.lifetime = lifetime_of(self._setup.expires_at_s, trio.current_time())
+                    self.setup_ms = (trio.current_time() - began_s) * 1000
                     self._on_ready()
                 case ErrorEvent(error=error) if self._setup.is_refused_by(error):
                     raise UpstreamClosed(1011, error.message or error.code or "refused")

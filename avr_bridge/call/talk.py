@@ -20,6 +20,9 @@ from avr_bridge.call.toolwork import ControlJob, ToolJob
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed
 from avr_bridge.telemetry import ContentLog
+from avr_bridge.telemetry.journal import ResponseDone, Transcribed, Transcript, WaitedTooLong
+from avr_bridge.telemetry.prices import load_prices
+from avr_bridge.upstream import events
 from avr_bridge.upstream.actions import (
     Abandon,
     Act,
@@ -42,6 +45,8 @@ from avr_bridge.upstream.actions import (
     Watchdog,
 )
 from avr_bridge.upstream.control import Control
+from avr_bridge.upstream.transcripts import CUT_MARK
+from avr_bridge.upstream.usage import usage_of_response, usage_of_transcription
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +95,8 @@ class Talk:
         self._orders = line.orders
         self._ending = line.ending
         self._stats = line.stats
+        self._journal = line.journal
+        self._prices = load_prices(config.log.prices_file)
         self._log = log
         self._also_due_s = also_due_s
         self._content = ContentLog(config.log, log)
@@ -125,9 +132,30 @@ class Talk:
         if now_s >= self._gap_due_s():
             self._uplink.fill_gap()
         if event is not None:
+            self._note(event)
             self.do(self._machine.handle(event, now_s))
         if now_s >= self._machine.next_deadline_s:
             self.do(self._machine.tick(now_s))
+
+    def _note(self, event: events.ServerEvent | events.Unknown) -> None:
+        """What the journal tells of the model's own words, whatever they lead to."""
+        match event:
+            case events.AudioDelta() | events.TranscriptDelta():
+                return  # the most frequent ones
+            case events.SpeechStarted():
+                self._line.turns.speech_started()
+            case events.SpeechStopped():
+                self._line.turns.speech_stopped()
+            case events.ResponseDone(response=response):
+                usage = usage_of_response(response.usage)
+                cost_usd = self._prices.cost_usd(self._machine.model, usage)
+                status = response.status or "completed"
+                self._journal.tell(ResponseDone(trio.current_time(), status, usage, cost_usd))
+            case events.CallerTranscript():
+                usage = usage_of_transcription(event.usage)
+                model = self._config.model.transcription_model
+                cost_usd = self._prices.cost_usd(model, usage)
+                self._journal.tell(Transcribed(trio.current_time(), usage, cost_usd))
 
     def _tell(self, actions: list[Action]) -> None:
         """Do what the machine decided on news that did not come from the model."""
@@ -205,9 +233,11 @@ class Talk:
                     self._line.give_job(ControlJob(control, done_so))
                 case TurnEnded():
                     self._stats.turns += 1
-                case Say(role=role, text=text):
+                case Say(role=role, text=text, cut=cut):
                     self._content.transcript(role, text)
                     self._orders.give(TranscriptOut(role, text))
+                    plain = text.removesuffix(CUT_MARK) if cut else text
+                    self._journal.tell(Transcript(trio.current_time(), role, plain, cut))
                 case Tell(message=message):
                     self._orders.give(ErrorOut(message))
                 case FormatsAgreed():
@@ -231,6 +261,7 @@ class Talk:
     def alarm(self, watchdog: Watchdog) -> None:
         """Count and log a wait that took too long."""
         self._stats.watchdogs[watchdog.value] += 1
+        self._journal.tell(WaitedTooLong(trio.current_time(), watchdog.value))
         self._log.warning("waited too long", watchdog=watchdog.value)
 
     def _abandon(self, message: str) -> None:

@@ -13,7 +13,9 @@ import attrs
 import trio
 
 from avr_bridge.errors import ToolError
+from avr_bridge.telemetry.journal import Journal, ToolDone, ToolOutcome, ToolStarted
 from avr_bridge.tools import CallContext, Toolbox, ToolResult
+from avr_bridge.tools.toolbox import MAX_NAME_SHOWN_CHARS
 from avr_bridge.upstream.control import Control
 
 __all__ = ["JOBS_WAITING", "CallControl", "ControlJob", "Job", "ToolJob", "run_tools"]
@@ -55,19 +57,29 @@ async def run_tools(
     toolbox: Toolbox,
     control: CallControl,
     context: CallContext,
+    journal: Journal,
 ) -> None:
     """Run every job that comes, all at once. Runs until cancelled."""
     async with trio.open_nursery() as nursery:
         async for job in jobs:
             match job:
                 case ToolJob():
-                    nursery.start_soon(_run_tool, job, toolbox, context)
+                    nursery.start_soon(_run_tool, job, toolbox, context, journal)
                 case ControlJob():
                     nursery.start_soon(_run_control, job, control, context)
 
 
-async def _run_tool(job: ToolJob, toolbox: Toolbox, context: CallContext) -> None:
-    job.done(await toolbox.run(job.name, job.arguments, context))
+async def _run_tool(job: ToolJob, toolbox: Toolbox, context: CallContext, journal: Journal) -> None:
+    name, started_s = job.name[:MAX_NAME_SHOWN_CHARS], trio.current_time()
+    journal.tell(ToolStarted(started_s, name))
+    outcome: ToolOutcome = "cancelled"
+    try:
+        result = await toolbox.run(job.name, job.arguments, context)
+        outcome = "timeout" if result.timed_out else "ok" if result.ok else "error"
+    finally:
+        now_s = trio.current_time()
+        journal.tell(ToolDone(now_s, name, outcome, (now_s - started_s) * 1000))
+    job.done(result)
 
 
 async def _run_control(job: ControlJob, control: CallControl, context: CallContext) -> None:

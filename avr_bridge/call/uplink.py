@@ -119,6 +119,14 @@ class Uplink:
         self._kept.clear()
 
     @property
+    def waiting_ms(self) -> float:
+        """Sound that was not sent yet, in ms: until there is a session, and then by a network that
+        does not keep up."""
+        if self._connection is None or self._format is None:
+            return self._leg.ms(len(self._kept))
+        return self._format.ms(self._connection.waiting_audio_bytes)
+
+    @property
     def dropped_ms(self) -> float:
         """Sound that the model did not get, in ms."""
         dropped_ms = self._dropped_ms + self._leg.ms(self._lost_before_ready_bytes)

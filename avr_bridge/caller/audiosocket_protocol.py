@@ -134,12 +134,13 @@ class AudioSocketProtocol:
         """Frames of sound in a row become one event."""
         if not sound:
             return
+        decode = self.decoder.decode
         if any(len(frame) & 1 for frame in sound):  # half a sample must not shift the next frame
-            pcm = b"".join(self.decoder.decode(frame, len(frame)) for frame in sound)
+            for frame in sound:
+                pcm = decode(frame, len(frame))
+                events.append(CallerAudio(pcm) if pcm else CallerFault("audio: half a sample"))
         else:
-            pcm = self.decoder.decode(b"".join(sound), len(sound[0]))
-        if pcm:
-            events.append(CallerAudio(pcm, len(sound)))
+            events.append(CallerAudio(decode(b"".join(sound), len(sound[0])), len(sound)))
         sound.clear()
 
     def _fault(self, kind: int, length: int) -> CallerLeft | None:
@@ -147,7 +148,8 @@ class AudioSocketProtocol:
         if kind in _RATES_HZ:
             rate_khz = _RATES_HZ[kind] / 1000
             words = f"sound at {rate_khz:g} kHz (kind 0x{kind:02x}): only 8 kHz is taken"
-        elif kind not in _KINDS:
+            return CallerLeft(Leaving.FORMAT_UNKNOWN, words)
+        if kind not in _KINDS:
             words = f"a frame of unknown kind 0x{kind:02x}"
         elif not self._started and kind in (Kind.SOUND, Kind.DTMF):
             words = "sound or a digit before the UUID"

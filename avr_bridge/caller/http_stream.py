@@ -78,6 +78,7 @@ class HttpStreamTransport:
         peer: Says how the connection ended, once it has.
     """
 
+    kind = "http"
     lead_ms = LEAD_MS
     lead_is_heard = True
 

@@ -44,7 +44,7 @@ __all__ = [
 @attrs.frozen
 class CallStarted:
     """The call has an identity: avr-core's ``init``, ``X-UUID`` of the legacy transport, or
-    Asterisk's ``MEDIA_START`` or AudioSocket's first frame.
+    Asterisk's ``MEDIA_START``, or AudioSocket's first frame.
 
     Attributes:
         uuid: The call's id.
@@ -196,6 +196,9 @@ class CallerTransport(Protocol):
             is instant; smaller still where the peer cannot be told to drop what it has. Such a
             transport says ``lead_is_heard = True`` besides: what was sent counts as heard, also if
             the caller speaks before it was played. It may be left out, and is False then.
+
+    It may have a `kind` too, a word for what it is in metrics and summaries, such as
+    ``websocket``; without one it is ``embedded``.
     """
 
     @property

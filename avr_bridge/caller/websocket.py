@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import attrs
 import trio
@@ -60,6 +61,8 @@ class BoundedWebsocket(TrioWebsocket):
 @attrs.define(eq=False)
 class WebsocketTransport:
     """One avr-core connection. Quart's hangup exception becomes `CallerLeft`."""
+
+    kind: ClassVar[str] = "websocket"
 
     _websocket: TrioWebsocket
     metadata: Mapping[str, str]

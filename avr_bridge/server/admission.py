@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from avr_bridge.config import ServerConfig
     from avr_bridge.server.workers_board import Seat
+    from avr_bridge.telemetry.metrics import Refusal
 
 __all__ = ["RETRY_AFTER_S", "Admission", "CallRefused"]
 
@@ -33,7 +34,15 @@ and an overload does within 0.6 s."""
 
 
 class CallRefused(AvrBridgeError):
-    """No new call now; the text says why and is fit for avr-core."""
+    """No new call now; the text says why and is fit for avr-core.
+
+    Attributes:
+        why: The same in a word, for a metric's label.
+    """
+
+    def __init__(self, words: str, why: Refusal) -> None:
+        self.why = why
+        super().__init__(words)
 
 
 class Admission:
@@ -102,7 +111,7 @@ class Admission:
                 self._count(1)
         if reason is not None:
             self.refused += 1
-            raise CallRefused(reason)
+            raise CallRefused(reason, self._why())
         try:
             yield
         finally:
@@ -115,6 +124,11 @@ class Admission:
             await trio.sleep_until(due_s)
             self._lags_ms.append((trio.current_time() - due_s) * 1000)
             self._tell_others()
+
+    def _why(self) -> Refusal:
+        if self._closed_because is not None:
+            return "stopping"
+        return "limit" if self._is_full() else "overload"
 
     def _is_full(self) -> bool:
         if not self._max_calls:

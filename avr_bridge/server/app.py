@@ -18,6 +18,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from avr_bridge.call.ending import CallFailed
 from avr_bridge.call.leg_control import LegControl
+from avr_bridge.call.running import RunningCalls
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.chan_websocket import SUBPROTOCOL, ChanWebsocketTransport
 from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, SpeechStreamBody
@@ -28,29 +29,31 @@ from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
 from avr_bridge.errors import CallerGone
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
 from avr_bridge.server.lobby import Lobby
+from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
-from avr_bridge.tools import LegId, load_tools, manager_of
+from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
+from avr_bridge.tools import AmiClient, LegId, load_tools, manager_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from quart.wrappers.base import BaseRequestWebsocket
     from quart_trio.wrappers import TrioWebsocket
 
     from avr_bridge.call.ending import CallSummary
-    from avr_bridge.call.running import RunningCalls
     from avr_bridge.call.toolwork import CallControl
     from avr_bridge.caller.audiosocket import AudioSocketTransport
     from avr_bridge.caller.transport import CallerTransport
-    from avr_bridge.config import BridgeConfig
+    from avr_bridge.config import BridgeConfig, Secret
+    from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
-__all__ = ["CARRY", "create_app"]
+__all__ = ["CARRY_LEG", "create_app"]
 
-CARRY = "avr_bridge.carry"
-"""Among the app's extensions: carries one AudioSocket call, whose port is beside HTTP's."""
+CARRY_LEG = "avr_bridge.carry_leg"
+"""Among the app's extensions: carries one call of AudioSocket, whose port is not HTTP's."""
 
 STREAM_PATH = "/speech-to-speech-stream"
 """Of avr-core's older transport."""
@@ -74,6 +77,7 @@ HTTP       POST http://{host}/speech-to-speech-stream
 Asterisk   ws://{host}/asterisk/media
 Health     GET /healthz
 Readiness  GET /readyz
+Metrics    GET /metrics
 """
 
 
@@ -95,17 +99,22 @@ def create_app(
     running: RunningCalls | None = None,
     dial: Dial | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
+    listeners: Sequence[Listener] = (),
+    metrics: MetricsPage | None = None,
 ) -> QuartTrio:
     """The bridge as an ASGI application; `serve` runs it, and any Trio ASGI server may.
 
     Args:
         config: All settings.
         admission: Who lets calls in; default: one of its own, without a measure of lag.
-        running: Where the calls are found that run; default: nowhere.
+        running: Where the calls are found that run; default: a list of its own.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
+        listeners: Told what happens in each call, as `run_call`'s are.
+        metrics: What ``/metrics`` tells; default: of this application's calls.
     """
-    door = admission or Admission(config.server)
+    door, running = admission or Admission(config.server), running or RunningCalls()
+    metrics = metrics or MetricsPage(door, running, config.server.max_calls)
     lobby, seldom = Lobby(), SeldomLog()
     app = QuartTrio("avr_bridge")
     app.asgi_http_class = _HttpConnection
@@ -113,6 +122,7 @@ def create_app(
     app.request_class = BoundedRequest
     app.websocket_class = BoundedWebsocket
     toolbox = load_tools(config.tools)
+    metrics.metrics.know_tools(tool.name for tool in toolbox.loaded)
     for problem in toolbox.problems:
         get_logger().warning("a tool could not be loaded", problem=problem)
     # A call lasts for hours and megabytes: Quart's limits would cut it silently.
@@ -131,26 +141,28 @@ def create_app(
                 control=control,
                 on_ended=on_call_ended,
                 running=running,
+                listeners=[metrics.metrics.take, *listeners],
             )
         except CallFailed:
             return  # logged where it happened, with its causes
 
-    async def carry_audiosocket(transport: AudioSocketTransport) -> None:
-        control = LegControl(transport.hang_up, lambda: LegId(uuid=transport.uuid), manager)
-        await carry(transport, control)
+    async def carry_leg(transport: AudioSocketTransport) -> None:
+        leg = partial(LegId, uuid=transport.uuid)
+        ami = AmiClient(config.tools.ami_url)
+        await carry(transport, LegControl(transport.hang_up, leg, manager, ami))
 
-    app.extensions[CARRY] = carry_audiosocket
+    app.extensions[CARRY_LEG] = carry_leg
 
-    def admitted(asked: BaseRequestWebsocket) -> bool:
+    def admitted(asked: BaseRequestWebsocket, secret: Secret | None) -> bool:
         authorization = asked.headers.get("Authorization", "")
-        queried = asked.args.getlist(TOKEN_PARAMETER)
-        return is_admitted(config.server.token, authorization, queried)
+        return is_admitted(secret, authorization, asked.args.getlist(TOKEN_PARAMETER))
 
     @app.websocket("/")
     @app.websocket("/<path:_path>")
     async def websocket_call(_path: str = "") -> Response | None:
         connection = cast("TrioWebsocket", websocket._get_current_object())
-        if not admitted(connection):
+        if not admitted(connection, config.server.token):
+            metrics.metrics.refuse("token")
             return _no_entry("websocket", seldom)
         await connection.accept()
         peer = Peer.of(connection.scope)
@@ -162,6 +174,7 @@ def create_app(
                 until_end.callback(leave)
                 await _through_hangup(partial(carry, transport))
         except CallRefused as refused:
+            metrics.metrics.refuse(refused.why)
             seldom.warning("call refused", reason=str(refused))
             with suppress(CallerGone):
                 await transport.send(ErrorOut(str(refused)))
@@ -173,7 +186,8 @@ def create_app(
         """A refusal comes before the upgrade, so that Dial() has not answered and the dialplan can
         go on elsewhere."""
         connection = cast("TrioWebsocket", websocket._get_current_object())
-        if not admitted(connection):
+        if not admitted(connection, config.server.token):
+            metrics.metrics.refuse("token")
             return _no_entry("chan_websocket", seldom)
         offered = connection.requested_subprotocols
         try:
@@ -191,16 +205,19 @@ def create_app(
                 )
                 await _through_hangup(partial(carry, transport, control))
         except CallRefused as refused:
+            metrics.metrics.refuse(refused.why)
             return _refused(refused, seldom)
         return None
 
     @app.post(STREAM_PATH)
     async def http_call() -> Response:
-        if not admitted(request):
+        if not admitted(request, config.server.token):
+            metrics.metrics.refuse("token")
             return _no_entry("http", seldom)
         try:
             cast("Any", request.scope)[UNTIL_END].enter_context(door.call())
         except CallRefused as refused:
+            metrics.metrics.refuse(refused.why)
             return _refused(refused, seldom)
         call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
         peer = Peer.of(request.scope)
@@ -234,6 +251,14 @@ def create_app(
         """Whether a new call would be let in: for load balancers."""
         why_not = door.refusal_of_all()
         return ({"status": "ready"}, 200) if why_not is None else ({"status": why_not}, 503)
+
+    @app.get("/metrics")
+    async def numbers() -> Response:
+        """What Prometheus collects, of all workers."""
+        secret = config.server.metrics_token or config.server.token
+        if not admitted(request, secret):
+            return _no_entry("metrics", seldom)
+        return Response(metrics.text(), content_type=CONTENT_TYPE)
 
     return app
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from avr_bridge.audio.format import Encoding
-from avr_bridge.caller.audiosocket import AudioSocketTransport
+from avr_bridge.caller.audiosocket import ENCODINGS, AudioSocketTransport
 from avr_bridge.caller.transport import CallerLeft, CallStarted, Leaving, Peer
 from avr_bridge.server.admission import CallRefused
 from avr_bridge.server.guarded_stream import GuardedStream, set_socket_options
@@ -28,8 +27,9 @@ if TYPE_CHECKING:
 
     from avr_bridge.server.admission import Admission
     from avr_bridge.server.workers import Worker
+    from avr_bridge.telemetry.metrics import Refusal
 
-__all__ = ["ENCODINGS", "AudioSocketServer"]
+__all__ = ["AudioSocketServer"]
 
 UUID_LIMIT_S = 10.0
 """From the accept. Asterisk sends it in the same moment."""
@@ -42,15 +42,6 @@ LINGER_S, LINGER_BYTES = 2.0, 1024 * 1024
 """For Asterisk to close after our hang-up, and what it may still send: data that is left unread
 when a socket is closed takes the hang-up along."""
 
-ENCODINGS = {
-    "auto": None,
-    "slin": Encoding.PCM16,
-    "ulaw": Encoding.ULAW,
-    "alaw": Encoding.ALAW,
-}
-"""What a leg carries, by the words of AVR_AUDIOSOCKET_CODEC, which are Asterisk's; None: to be
-found out."""
-
 
 class AudioSocketServer:
     """All connections of one process.
@@ -59,6 +50,7 @@ class AudioSocketServer:
         carry: Carries one call from here to its end.
         door: Lets calls in, and counts them.
         codec: What legs carry: a name in `ENCODINGS`.
+        refused: Told why a call was not let in.
         worker: This process' part among several that share the port.
     """
 
@@ -67,11 +59,14 @@ class AudioSocketServer:
         carry: Callable[[AudioSocketTransport], Awaitable[None]],
         door: Admission,
         codec: str,
+        *,
+        refused: Callable[[Refusal], None],
         worker: Worker | None = None,
     ) -> None:
         self._carry = carry
         self._door = door
         self._encoding = ENCODINGS[codec]
+        self._refused = refused
         self._worker = worker
         self._lobby = Lobby()
         self._seldom = SeldomLog()
@@ -138,6 +133,7 @@ class AudioSocketServer:
             with self._door.call():
                 await self._carry(transport)
         except CallRefused as refused:
+            self._refused(refused.why)
             self._seldom.warning("call refused", reason=str(refused))
             await transport.close(1013, str(refused))
 

@@ -15,19 +15,21 @@ from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
-from avr_bridge.server.app import CARRY, create_app
+from avr_bridge.server.app import CARRY_LEG, create_app
 from avr_bridge.server.audiosocket import AudioSocketServer
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
+from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.sockets import BACKLOG, listen_tcp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from avr_bridge.call.ending import CallSummary
     from avr_bridge.config import BridgeConfig, ServerConfig
     from avr_bridge.server.sockets import PatientListener
     from avr_bridge.server.workers import Worker
+    from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
 __all__ = ["serve"]
@@ -49,6 +51,7 @@ async def serve(
     shutdown: Callable[[], Awaitable[None]] | None = None,
     hurry: Callable[[], Awaitable[None]] | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
+    listeners: Sequence[Listener] = (),
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
     worker: Worker | None = None,
 ) -> None:
@@ -66,6 +69,7 @@ async def serve(
         shutdown: Returns when the drain is to begin.
         hurry: Called when the drain begins; when it returns, the calls that are left end at once.
         on_call_ended: Told the summary of each call; must not raise or block.
+        listeners: Told what happens in each call, as `run_call`'s are.
         task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the ports
             accept calls; the one for AudioSocket comes last, as ``"audiosocket://0.0.0.0:6031"``.
         worker: This process' part among several that share the port, as `avr-bridge serve` starts
@@ -74,12 +78,20 @@ async def serve(
     Raises:
         OSError: The port cannot be had.
     """
-    admission = Admission(config.server, worker.seat if worker else None)
+    seat = worker.seat if worker else None
+    admission = Admission(config.server, seat)
     running = RunningCalls()
+    metrics = MetricsPage(admission, running, config.server.max_calls, seat)
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
     app = create_app(
-        config, admission=admission, running=running, dial=dial, on_call_ended=on_call_ended
+        config,
+        admission=admission,
+        running=running,
+        dial=dial,
+        on_call_ended=on_call_ended,
+        listeners=listeners,
+        metrics=metrics,
     )
     drained = trio.Event()
 
@@ -92,14 +104,19 @@ async def serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(admission.watch_lag)
+            nursery.start_soon(metrics.write_regularly)
             nursery.start_soon(run_rhythm, config.server.batch_ms)
             async with trio.open_nursery() as serving:
                 if config.server.audiosocket_port is not None:
                     audiosocket = AudioSocketServer(
-                        app.extensions[CARRY], admission, config.server.audiosocket_codec, worker
+                        app.extensions[CARRY_LEG],
+                        admission,
+                        config.server.audiosocket_codec,
+                        refused=metrics.metrics.refuse,
+                        worker=worker,
                     )
-                    listeners, addresses = await _listen_audiosocket(config.server, worker)
-                    serving.start_soon(audiosocket.serve, listeners, drained.wait, GRACEFUL_S)
+                    ports, addresses = await _listen_audiosocket(config.server, worker)
+                    serving.start_soon(audiosocket.serve, ports, drained.wait, GRACEFUL_S)
                     task_status = _With(task_status, addresses)
                 await serve_guarded(
                     app,

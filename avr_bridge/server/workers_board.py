@@ -24,6 +24,13 @@ CELLS = 4
 CELL_BYTES = 8
 """Written by the processor in one piece: who reads beside it sees the old number or the new one."""
 
+NUMBERS_AT_BYTES = 64 * 1024
+"""Where `workers_metrics.py` begins, in the same memory: behind the rows of any number of workers,
+and where memory can be mapped from on any machine."""
+
+NUMBERS_BYTES = 520 * 1024
+"""Of each worker there. What nobody writes takes no memory."""
+
 STUCK_S = 1.0
 """Without a beat; there are ten a second. Nobody waits for such a worker."""
 
@@ -96,7 +103,7 @@ class Board:
             OSError: The system gives no memory.
         """
         fd = os.memfd_create("avr-bridge-workers")
-        os.ftruncate(fd, workers * CELLS * CELL_BYTES)
+        os.ftruncate(fd, NUMBERS_AT_BYTES + workers * NUMBERS_BYTES)
         return cls(fd, workers)
 
     def standing(self, number: int) -> Standing:
@@ -149,18 +156,22 @@ class Seat:
     Args:
         board: Shared with the others.
         number: From 1 on.
+
+    Attributes:
+        number: As given.
+        board: As given.
     """
 
     def __init__(self, board: Board, number: int) -> None:
         self.number = number
-        self._board = board
+        self.board = board
         self._own = Standing()
         self._begun = False
 
     @property
     def calls_of_all(self) -> int:
         """Calls that all workers carry."""
-        return self._board.calls
+        return self.board.calls
 
     @property
     def another_takes_calls(self) -> bool:
@@ -193,13 +204,13 @@ class Seat:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """No other worker is in such a block: for what is read first and then written."""
-        with self._board.locked():
+        with self.board.locked():
             yield
 
     def _say(self, standing: Standing) -> None:
         self._own = standing
-        self._board.write(self.number, standing)
+        self.board.write(self.number, standing)
 
     def _others(self) -> list[Standing]:
-        numbers = range(1, self._board.workers + 1)
-        return [self._board.standing(number) for number in numbers if number != self.number]
+        numbers = range(1, self.board.workers + 1)
+        return [self.board.standing(number) for number in numbers if number != self.number]

@@ -149,10 +149,15 @@ class TurnEnded:
 
 @attrs.frozen
 class Say:
-    """A finished piece of transcript; `role` is ``user`` or ``agent``."""
+    """A finished piece of transcript; `role` is ``user`` or ``agent``.
+
+    Attributes:
+        cut: Only the beginning of it was heard; `text` says so at its end.
+    """
 
     role: str
     text: str
+    cut: bool = False
 
 
 @attrs.frozen

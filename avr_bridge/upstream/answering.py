@@ -376,7 +376,7 @@ class Answering:
         return self._said()
 
     def _said(self) -> list[Action]:
-        return [Say(line.role, line.text) for line in self._transcripts.release()]
+        return [Say(line.role, line.text, line.cut) for line in self._transcripts.release()]
 
     def _tell_model(self, words: str) -> list[Action]:
         """Something for this moment only: not part of what was said."""

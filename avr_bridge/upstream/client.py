@@ -97,6 +97,11 @@ class RealtimeConnection:
             self.dropped_audio_bytes += excess
         self._ring()
 
+    @property
+    def waiting_audio_bytes(self) -> int:
+        """Caller audio that was not written yet."""
+        return len(self._audio)
+
     async def receive(self) -> ServerEvent | Unknown:
         """Wait for the next server event.
 

@@ -79,7 +79,8 @@ class Closing(Resuming):
         actions: list[Action] = []
         text = self._talk.welcome_message
         if text:
-            actions.append(Say("agent", text if whole else text + CUT_MARK))
+            said = Say("agent", text) if whole else Say("agent", text + CUT_MARK, cut=True)
+            actions.append(said)
         if not whole:
             actions += self._tell_model(wording.GREETING_CUT)
         return actions + self._all_quiet(now_s)

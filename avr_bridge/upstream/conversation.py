@@ -137,6 +137,11 @@ class Conversation(CallerTurns):
         return self._setup.expires_at_s
 
     @property
+    def model(self) -> str:
+        """The model that serves, as the server calls it; as we do where it does not say."""
+        return self._setup.model or self._config.model
+
+    @property
     def rests(self) -> bool:
         """Nothing is said, asked or waited for: a moment to change sessions unnoticed."""
         busy = self.gate.state is not Gate.FREE or self._turn_unanswered or self._turn_kept

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from avr_bridge.upstream.commands import MARK
+from avr_bridge.upstream.usage import MOST_TOKENS
 
 __all__ = [
     "AudioDelta",
@@ -39,10 +40,6 @@ __all__ = [
 
 MS_PER_AUDIO_TOKEN = 50
 """Of generated sound (OpenAI's guide on costs); the caller's sound has 100 ms to a token."""
-
-
-MOST_TOKENS = 1_000_000
-"""More than any answer can have; a larger number is not a bill."""
 
 
 class SessionCreated(msgspec.Struct, frozen=True, tag="session.created"):
@@ -94,6 +91,7 @@ class CallerTranscript(
 
     transcript: str
     item_id: str | None = None
+    usage: Any = None
 
 
 class CallerTranscriptFailed(

@@ -53,6 +53,7 @@ class SessionSetup:
     Attributes:
         interruptible: As it was asked for.
         expires_at_s: When the server will end the session, in unix seconds; None if unknown.
+        model: That serves, as the server calls it; empty if it does not say.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class SessionSetup:
     ) -> None:
         self.phase = Phase.OPENING
         self.expires_at_s: float | None = None
+        self.model = ""
         self.interruptible = interruptible
         self._requested = requested
         self._session = session_object(
@@ -79,13 +81,13 @@ class SessionSetup:
         if self.phase is not Phase.OPENING:
             return None
         self.phase = Phase.CONFIGURING
-        self._note_expiry(event.session)
+        self._note(event.session)
         self._event_id = event_id
         return UpdateSession(self._session, event_id)
 
     def updated(self, event: SessionUpdated) -> Agreed | None:
         """What is in force; None for a format that the bridge does not speak."""
-        self._note_expiry(event.session)
+        self._note(event.session)
         before = self._agreed or Agreed(self._requested, self._requested, as_requested=True)
         to_model = format_in(event.session, "input", before.to_model)
         from_model = format_in(event.session, "output", before.from_model)
@@ -104,7 +106,10 @@ class SessionSetup:
             return error.event_id == self._event_id
         return error.type == "invalid_request_error"
 
-    def _note_expiry(self, session: dict[str, Any]) -> None:
+    def _note(self, session: dict[str, Any]) -> None:
+        model = session.get("model")
+        if isinstance(model, str) and model:
+            self.model = model
         expires_at = session.get("expires_at")
         if isinstance(expires_at, int | float) and expires_at > 0:
             self.expires_at_s = float(expires_at)

@@ -35,10 +35,12 @@ class Fate(enum.Enum):
 
 @attrs.frozen
 class Line:
-    """One finished piece; `role` is ``user`` or ``agent``."""
+    """One finished piece; `role` is ``user`` or ``agent``. Of one that was cut `text` ends with
+    `CUT_MARK`."""
 
     role: str
     text: str
+    cut: bool = False
 
 
 @attrs.define(eq=False)
@@ -51,7 +53,9 @@ class _Entry:
     def line(self) -> Line | None:
         if not self.text or self.fate is Fate.UNHEARD:
             return None
-        return Line(self.role, self.text + (CUT_MARK if self.fate is Fate.CUT else ""))
+        if self.fate is Fate.CUT:
+            return Line(self.role, self.text + CUT_MARK, cut=True)
+        return Line(self.role, self.text)
 
 
 class TranscriptOrder:

@@ -12,6 +12,7 @@ import trio
 
 from avr_bridge import BridgeConfig, CallSummary, ModelConfig, Secret, TalkConfig, run_call
 from avr_bridge.call.running import RunningCalls
+from avr_bridge.telemetry.journal import Moment
 from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
@@ -49,6 +50,7 @@ class Placed:
     caller: MemoryCaller
     simulator: SimulatedRealtime
     running: RunningCalls = attrs.field(factory=RunningCalls)
+    moments: list[Moment] = attrs.field(factory=list)
     summary: CallSummary | None = None
     ended_s: float = 0.0
 
@@ -75,6 +77,7 @@ async def place_call(
             toolbox=toolbox,
             control=ami or SimulatedAmi(),
             running=placed.running,
+            listeners=[lambda _uuid, moment: placed.moments.append(moment)],
         )
         placed.ended_s = trio.current_time()
 

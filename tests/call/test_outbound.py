@@ -21,6 +21,8 @@ from avr_bridge.call.orders import (
 )
 from avr_bridge.call.outbound import pump_outbound
 from avr_bridge.call.stats import CallStats
+from avr_bridge.call.turn_clock import TurnClock
+from avr_bridge.telemetry.journal import Journal
 from avr_bridge.testing import MemoryCaller
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ async def open_pump() -> AsyncGenerator[tuple[Orders, Told]]:
     ending, stats = CallEnding(), CallStats(started_s=trio.current_time())
     with give, take:
         async with trio.open_nursery() as nursery:
-            pump = partial(pump_outbound, MemoryCaller().transport, take, ending, stats)
+            turns = TurnClock(Journal())
+            pump = partial(pump_outbound, MemoryCaller().transport, take, ending, stats, turns)
             nursery.start_soon(pump)
             yield Orders(give, ending), Told()
             nursery.cancel_scope.cancel()

@@ -95,7 +95,8 @@ def test_sound_that_came_together_is_one_event() -> None:
 def test_half_a_sample_does_not_shift_the_next_frame() -> None:
     """Each frame is read by itself."""
     events = started().receive(frame(0x10, b"\1\0\2") + frame(0x10, b"\3\0"))
-    assert events == [CallerAudio(b"\1\0\3\0", 2)]
+    assert events == [CallerAudio(b"\1\0"), CallerAudio(b"\3\0")]
+    assert started().receive(frame(0x10, b"\1")) == [CallerFault("audio: half a sample")]
 
 
 @pytest.mark.parametrize("digit", "0123456789*#ABCDabcd")
@@ -142,12 +143,12 @@ def test_asterisk_hangs_up(wire: bytes, detail: str) -> None:
         (b"\x47ET / HTTP/1.1", Leaving.BROKE_PROTOCOL, "a frame of unknown kind 0x47"),
         (
             b"\x12\x02\x80",
-            Leaving.BROKE_PROTOCOL,
+            Leaving.FORMAT_UNKNOWN,
             "sound at 16 kHz (kind 0x12): only 8 kHz is taken",
         ),
         (
             b"\x15\x00\x01",
-            Leaving.BROKE_PROTOCOL,
+            Leaving.FORMAT_UNKNOWN,
             "sound at 44.1 kHz (kind 0x15): only 8 kHz is taken",
         ),
         (HELLO[:3], Leaving.BROKE_PROTOCOL, "a second UUID: one call per connection"),

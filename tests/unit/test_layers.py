@@ -90,6 +90,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "hypercorn": QUART,
     "werkzeug": QUART,
     "trio_websocket": ("upstream/dial.py", "testing/"),
+    "prometheus_client": ("telemetry/metrics", "server/metrics.py"),
     "click": ("cli/",),
     "rich": ("cli/",),
     "picows": ("soak/load/",),
@@ -102,9 +103,9 @@ an embedding program's `run_call` never loads Quart."""
 
 WITHOUT_TRIO = (
     "audio/",
+    "caller/audiosocket_protocol.py",
     "caller/chan_protocol.py",
     "caller/metadata.py",
-    "caller/audiosocket_protocol.py",
     "caller/protocol.py",
     "caller/transport.py",
     "config.py",

@@ -48,7 +48,7 @@ def test_a_text_without_a_fate_waits() -> None:
     order.response_over(["A"], everything_plays)
     assert order.release() == []
     order.fate("A", Fate.CUT)
-    assert order.release() == [Line("agent", "Yes." + CUT_MARK)]
+    assert order.release() == [Line("agent", "Yes." + CUT_MARK, cut=True)]
 
 
 def test_what_nobody_heard_is_not_in_the_transcript() -> None:
@@ -69,7 +69,7 @@ def test_the_first_word_counts() -> None:
     order.agent_text("A", "two")
     order.fate("A", Fate.CUT)
     order.fate("A", Fate.HEARD)
-    assert order.release() == [Line("agent", "one" + CUT_MARK)]
+    assert order.release() == [Line("agent", "one" + CUT_MARK, cut=True)]
 
 
 def test_an_answer_without_sound_has_been_said_as_it_is() -> None:

@@ -87,7 +87,7 @@ def test_a_recorded_greeting_is_over_once() -> None:
     """Cut, and reported as heard all the same: its words leave once, as cut."""
     talk = opened(greeting_file="greeting.wav", welcome_message="Welcome!")
     cut = talk.machine.silenced([Heard(GREETING_ITEM, 500, whole=False)], 1.0)
-    assert cut[0] == Say("agent", "Welcome! [interrupted]")
+    assert cut[0] == Say("agent", "Welcome! [interrupted]", cut=True)
     assert talk.machine.greeting_over(2.0) == []
 
 

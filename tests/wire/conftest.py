@@ -45,7 +45,11 @@ class Bridge:
 
 @asynccontextmanager
 async def open_bridge(
-    simulator: SimulatedRealtime | None = None, *, token: str | None = None, **model: Any
+    simulator: SimulatedRealtime | None = None,
+    *,
+    token: str | None = None,
+    metrics_token: str | None = None,
+    **model: Any,
 ) -> AsyncGenerator[Bridge]:
     """The simulator and the bridge on free ports of the loopback."""
     simulator = simulator or SimulatedRealtime()
@@ -54,7 +58,12 @@ async def open_bridge(
             endpoint = await nursery.start(simulator.serve)
             config = BridgeConfig(
                 model=ModelConfig(api_key=Secret("k"), endpoint=endpoint, **model),
-                server=ServerConfig("127.0.0.1", 0, Secret(token) if token else None),
+                server=ServerConfig(
+                    "127.0.0.1",
+                    0,
+                    Secret(token) if token else None,
+                    Secret(metrics_token) if metrics_token else None,
+                ),
                 talk=TalkConfig(fallback_file="off"),
             )
             addresses = await nursery.start(partial(serve, config))

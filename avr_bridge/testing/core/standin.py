@@ -217,8 +217,8 @@ class _Call:
                     case Audio(pcm=pcm):
                         self._queue += pcm
                     case Interruption():
+                        tell("interruption", dropped_ms=PCM16_8K.ms(len(self._queue)))
                         self._queue.clear()
-                        tell("interruption")
                     case Transcript(role=role, text=text):
                         tell("transcription", role=role, text=text)
                     case ErrorMessage(text=text):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CallerTurns"]
 
+BILLED_BY_TIME = ("whisper-1", "gpt-transcribe", "gpt-live-transcribe", "gpt-realtime-whisper")
+"""Transcription models whose bill is in seconds."""
+
 
 class CallerTurns:
     """Takes `input_audio_buffer.*`, interrupts and begins responses."""
@@ -140,17 +143,24 @@ class CallerTurns:
         for delta in filter(None, (transcript[:half], transcript[half:])):
             self._state.emit({"type": f"{kind}.delta", **where, "delta": delta})
         item.body["content"][0]["transcript"] = transcript
-        tokens_in, tokens_out = item.tokens()[1], text_tokens(transcript)
-        usage = {
+        usage = self._bill(heard, item.tokens()[1], text_tokens(transcript))
+        self._state.emit(
+            {"type": f"{kind}.completed", **where, "transcript": transcript, "usage": usage}
+        )
+
+    def _bill(self, heard: Heard, tokens_in: int, tokens_out: int) -> dict[str, Any]:
+        """Transcription is billed by its own model: some count tokens, others seconds."""
+        transcription = self._state.session["audio"]["input"]["transcription"] or {}
+        if transcription.get("model") in BILLED_BY_TIME:
+            seconds = len(heard.pcm) / 2 / heard.rate_hz
+            return {"type": "duration", "seconds": round(seconds, 2)}
+        return {
             "type": "tokens",
             "total_tokens": tokens_in + tokens_out,
             "input_tokens": tokens_in,
             "output_tokens": tokens_out,
             "input_token_details": {"text_tokens": 0, "audio_tokens": tokens_in},
         }
-        self._state.emit(
-            {"type": f"{kind}.completed", **where, "transcript": transcript, "usage": usage}
-        )
 
     # --- the caller says nothing
 

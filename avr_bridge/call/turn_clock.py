@@ -1,0 +1,57 @@
+"""`TurnClock`: how long the caller waits for an answer, and for silence when they speak into one.
+
+Beside the outbound pump, which knows when sound leaves, and the conversation, which hears of
+speech. It tells the journal; it decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from avr_bridge.telemetry.journal import (
+    AnswerStarted,
+    Interrupted,
+    SpeechStarted,
+    SpeechStopped,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from avr_bridge.audio.playback import Heard
+    from avr_bridge.telemetry.journal import Journal
+
+__all__ = ["TurnClock"]
+
+
+class TurnClock:
+    """One call's."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waits_since_s: float | None = None
+
+    def speech_started(self) -> None:
+        """The model hears the caller: what they waited for is no answer to what comes now."""
+        self._waits_since_s = None
+        self._journal.tell(SpeechStarted(trio.current_time()))
+
+    def speech_stopped(self) -> None:
+        """The model hears that they stopped: from now on they wait."""
+        self._waits_since_s = trio.current_time()
+        self._journal.tell(SpeechStopped(self._waits_since_s))
+
+    def answer_started(self) -> None:
+        """The first sound of an answer leaves."""
+        now_s, since_s = trio.current_time(), self._waits_since_s
+        self._waits_since_s = None
+        latency_ms = None if since_s is None else (now_s - since_s) * 1000
+        self._journal.tell(AnswerStarted(now_s, latency_ms))
+
+    def interrupted(self, since_s: float, told_s: float, heard: Iterable[Heard]) -> None:
+        """The caller's side was told at `told_s` to play nothing more, which was wanted since
+        `since_s`."""
+        heard_ms = next((float(item.heard_ms) for item in heard if not item.whole), None)
+        self._journal.tell(Interrupted(told_s, (told_s - since_s) * 1000, heard_ms))

@@ -1,0 +1,117 @@
+"""What tokens cost: a list of prices as data, by the model's name. An estimate, not a bill.
+
+The list that ships is `prices.toml`; an operator's own file goes before it. What is not in either
+has no price, and its cost is None. It is never 0, which would look like an answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from avr_bridge.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from avr_bridge.telemetry.usage import Usage
+
+__all__ = ["Price", "Prices", "load_prices"]
+
+TOKENS = 1_000_000
+"""That a price is for."""
+
+type Dollars = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One entry of the list: US dollars for a million tokens of each kind that `Usage` has, and for
+    a minute of sound where that is billed. None: unknown."""
+
+    models: list[str]
+    text_in: Dollars | None = None
+    audio_in: Dollars | None = None
+    cached_text_in: Dollars | None = None
+    cached_audio_in: Dollars | None = None
+    text_out: Dollars | None = None
+    audio_out: Dollars | None = None
+    heard_minute: Dollars | None = None
+
+    def cost_usd(self, usage: Usage) -> float | None:
+        """What this costs; None if there is something in it that has no price here."""
+        parts = (
+            (usage.text_in / TOKENS, self.text_in),
+            (usage.audio_in / TOKENS, self.audio_in),
+            (usage.cached_text_in / TOKENS, self.cached_text_in),
+            (usage.cached_audio_in / TOKENS, self.cached_audio_in),
+            (usage.text_out / TOKENS, self.text_out),
+            (usage.audio_out / TOKENS, self.audio_out),
+            (usage.heard_s / 60, self.heard_minute),
+            (usage.other_in + usage.other_out, None),
+        )
+        total = 0.0
+        for amount, price in parts:
+            if amount and price is None:
+                return None
+            total += amount * (price or 0.0)
+        return total
+
+
+class _List(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    price: list[Price]
+
+
+class Prices:
+    """The list. The first entry with a pattern that fits a model counts.
+
+    Args:
+        entries: In the order in which they are looked at.
+    """
+
+    def __init__(self, entries: Sequence[Price] = ()) -> None:
+        self._entries = tuple(entries)
+        self._found: dict[str, Price | None] = {}
+
+    def cost_usd(self, model: str, usage: Usage | None) -> float | None:
+        """What this much of that model costs, in US dollars; None if that is not known."""
+        if usage is None:
+            return None
+        if model not in self._found:
+            self._found[model] = self._find(model)
+        price = self._found[model]
+        return None if price is None else price.cost_usd(usage)
+
+    def _find(self, model: str) -> Price | None:
+        for entry in self._entries:
+            if any(fnmatchcase(model, pattern) for pattern in entry.models):
+                return entry
+        return None
+
+
+@functools.lru_cache(maxsize=8)
+def load_prices(path: str | None) -> Prices:
+    """The list that ships, behind the entries of the file at `path`, if there is one.
+
+    A file that cannot be read is logged, and then nothing has a price: a figure that is wrong is
+    worse than none.
+    """
+    shipped = resources.files("avr_bridge.telemetry").joinpath("prices.toml").read_text("utf-8")
+    if path is None:
+        return Prices(_parsed(shipped))
+    try:
+        own = _parsed(Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        get_logger().error("the list of prices failed: costs are unknown", error=str(error))
+        return Prices()
+    return Prices([*own, *_parsed(shipped)])
+
+
+def _parsed(text: str) -> list[Price]:
+    """Raises: ValueError: It is no such list."""
+    return msgspec.convert(tomllib.loads(text), _List).price

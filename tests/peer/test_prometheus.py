@@ -1,0 +1,185 @@
+"""Metrics, alerts and dashboard before Prometheus' own judge: promtool, and a Prometheus that
+collects from a running bridge."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+import trio
+import yaml
+
+from avr_bridge.soak.container import free_port
+from avr_bridge.testing import Say, Script, SimulatedRealtime, clip, read_wav
+from avr_bridge.testing.caller import open_simulated_call
+from tests.unit.metrics_seen import filled, text
+from tests.unit.test_metrics_page import CHECKOUT, expressions
+from tests.wire.conftest import open_bridge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROMTOOL, PROMETHEUS = shutil.which("promtool"), shutil.which("prometheus")
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.skipif(PROMTOOL is None, reason="promtool (Prometheus) is not installed"),
+]
+
+ALERTS = CHECKOUT / "examples" / "prometheus" / "alerts.yml"
+LIMIT_S = 60
+TOKEN = "a-secret-of-monitors-5678"
+
+
+def promtool(*arguments: str, given: str = "") -> str:
+    """Run it, with something on its standard input. What it says; it must find no fault."""
+    assert PROMTOOL is not None
+    ran = subprocess.run(
+        [PROMTOOL, *arguments],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_names_and_kinds_are_as_they_should_be() -> None:
+    """promtool reads the page with every series in it, and has nothing to say about its style."""
+    assert promtool("check", "metrics", given=text(filled())).strip() == ""
+
+
+def test_the_alerts_are_rules() -> None:
+    """All of them are read, and none is doubled."""
+    said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(ALERTS))
+    assert re.search(r"SUCCESS: \d+ rules found", said)
+
+
+def test_every_query_of_the_dashboard_can_be_asked(tmp_path: Path) -> None:
+    """With Grafana's own variables filled in, each is PromQL."""
+    rules = []
+    for number, (where, query) in enumerate(expressions()):
+        plain = query.replace("$__rate_interval", "5m").replace("$job", ".+")
+        rules.append(
+            {"record": f"dashboard:query:{number}", "expr": plain, "labels": {"of": where}}
+        )
+    path = tmp_path / "queries.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    assert f"SUCCESS: {len(rules)} rules found" in promtool("check", "rules", str(path))
+
+
+MODEL_FAILS = {
+    'avr_bridge_calls_ended_total{job="j",reason="model_closed"}': "0+2x30",
+    'avr_bridge_calls_ended_total{job="j",reason="caller_hung_up"}': "0+8x30",
+}
+ALL_WELL = {
+    'avr_bridge_calls_ended_total{job="j",reason="model_closed"}': "0x30",
+    'avr_bridge_calls_ended_total{job="j",reason="caller_hung_up"}': "0+8x30",
+}
+FULL = {
+    'avr_bridge_calls{job="j"}': "95x30",
+    'avr_bridge_calls_limit{job="j"}': "100x30",
+}
+UNLIMITED = {
+    'avr_bridge_calls{job="j"}': "95x30",
+    'avr_bridge_calls_limit{job="j"}': "0x30",
+}
+SLOW = {
+    'avr_bridge_turn_latency_seconds_bucket{job="j",le="3"}': "0+1x30",
+    'avr_bridge_turn_latency_seconds_bucket{job="j",le="5"}': "0+10x30",
+    'avr_bridge_turn_latency_seconds_bucket{job="j",le="+Inf"}': "0+10x30",
+}
+WORKER_GONE = {'avr_bridge_workers{job="j"}': "4x20 3x10"}
+
+
+@pytest.mark.parametrize(
+    ("alert", "series", "fires"),
+    [
+        ("AvrBridgeModelFails", MODEL_FAILS, 1),
+        ("AvrBridgeModelFails", ALL_WELL, 0),
+        ("AvrBridgeNearlyFull", FULL, 1),
+        ("AvrBridgeNearlyFull", UNLIMITED, 0),
+        ("AvrBridgeSlowAnswers", SLOW, 1),
+        ("AvrBridgeWorkerMissing", WORKER_GONE, 1),
+    ],
+)
+def test_an_alert_fires_when_it_should(
+    tmp_path: Path, alert: str, series: dict[str, str], fires: int
+) -> None:
+    """After half an hour of such numbers, and not when all is well."""
+    case: dict[str, Any] = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": seen} for name, seen in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
+                "eval_time": "29m",
+                "exp_samples": [{"labels": "{}", "value": fires}],
+            }
+        ],
+    }
+    path = tmp_path / "case.yml"
+    path.write_text(
+        yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": [case]})
+    )
+    promtool("test", "rules", str(path))
+
+
+@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
+async def test_a_prometheus_collects_it(tmp_path: Path) -> None:
+    """As docs/metrics.md says, with the secret: the target is up, and a call's numbers arrive."""
+    assert PROMETHEUS is not None
+    script = Script([[Say(read_wav(clip("question")), 8000, "welcome")]])
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(SimulatedRealtime(script), metrics_token=TOKEN) as bridge:
+            async with open_simulated_call(bridge.ws) as call:
+                await call.wait_heard_speech()
+            await bridge.wait_ended()
+            job = {
+                "job_name": "avr-bridge",
+                "static_configs": [{"targets": [bridge.http.removeprefix("http://")]}],
+                "authorization": {"credentials": TOKEN},
+            }
+            path = tmp_path / "prometheus.yml"
+            scrape = {"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}
+            path.write_text(yaml.safe_dump(scrape | {"rule_files": [str(ALERTS)]}))
+            ended = await _asked(tmp_path, path, "sum(avr_bridge_calls_ended_total)")
+    assert ended == 1
+
+
+async def _asked(folder: Path, config: Path, query: str) -> float:
+    """A Prometheus' answer, once it has one that is not 0."""
+    port = free_port()
+    command = [
+        str(PROMETHEUS),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    process = await trio.lowlevel.open_process(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        async with httpx2.AsyncClient() as client:
+            while True:
+                assert process.poll() is None, "Prometheus ended"
+                await trio.sleep(0.3)
+                try:
+                    got = await client.get(
+                        f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}
+                    )
+                except httpx2.TransportError:
+                    continue
+                found = json.loads(got.text).get("data", {}).get("result", [])
+                if found and float(found[0]["value"][1]) > 0:
+                    return float(found[0]["value"][1])
+    finally:
+        process.terminate()
+        with trio.move_on_after(10, shield=True):
+            await process.wait()
