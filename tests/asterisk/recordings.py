@@ -15,8 +15,8 @@ from avr_bridge.testing.likeness import is_audible
 
 SAMPLES_A_MS = 8
 BLOCK_MS = 200
-DRIFT_MS = 60
-"""How far one block may lie from where the one before it was: three frames too many, or missing."""
+DRIFT_MS = 100
+"""How far one block may lie from where the one before it was: five frames too many, or missing."""
 SURE = 0.95
 TAILS_MS = (400, 200, 100)
 """So much before the cut is enough to find its place: sounds that occur but once. The shorter ones

@@ -18,6 +18,7 @@ from avr_bridge.testing import (
     likeness,
     read_wav,
 )
+from tests.asterisk.busy import in_real_time
 from tests.asterisk.recordings import CLIPS, cut_of, long_answer, onset_ms, pieces
 from tests.asterisk.ways import WAYS, open_line
 
@@ -35,6 +36,7 @@ def said(name: str) -> Say:
 
 
 @every_way
+@in_real_time
 async def test_the_caller_hears_what_was_said(way: str, question: bytes) -> None:
     """The model says back what the caller says, and the caller's leg records just that. Then the
     caller hangs up: no channel, call or session is left, and nothing was lost on the way."""
@@ -62,6 +64,7 @@ async def test_the_caller_hears_what_was_said(way: str, question: bytes) -> None
 
 
 @every_way
+@in_real_time
 async def test_the_model_learns_how_much_was_heard(way: str, question: bytes) -> None:
     """The caller speaks into a long answer. It stops, and the place where the model was told that
     it stopped is the place where the recording of the caller's ear ends."""
@@ -88,6 +91,7 @@ async def test_the_model_learns_how_much_was_heard(way: str, question: bytes) ->
 
 
 @every_way
+@in_real_time
 async def test_keys_reach_the_model(way: str) -> None:
     """Three keys, dialled in Asterisk, become one turn, which is answered. The legacy HTTP
     transport carries none."""
@@ -109,6 +113,7 @@ async def test_keys_reach_the_model(way: str) -> None:
 
 
 @every_way
+@in_real_time
 async def test_the_caller_hangs_up_in_mid_sentence(way: str) -> None:
     """Nothing is left: no channel, no call, no session."""
     model = SimulatedRealtime(Script([[Say(long_answer(), 8_000, "a long answer")]], Silence()))
@@ -123,6 +128,7 @@ async def test_the_caller_hangs_up_in_mid_sentence(way: str) -> None:
 
 
 @every_way
+@in_real_time
 async def test_the_bridge_hangs_up_behind_the_goodbye(way: str) -> None:
     """The model calls `avr_hangup`; the caller, who would have waited a minute, has heard all of
     the goodbye before."""
@@ -144,6 +150,7 @@ async def test_the_bridge_hangs_up_behind_the_goodbye(way: str) -> None:
 
 
 @every_way
+@in_real_time
 async def test_the_call_is_transferred(way: str) -> None:
     """The model calls `avr_transfer`: the caller hears its last words and then, in the same call,
     what the other extension plays. The bridge's part is over."""
@@ -166,6 +173,7 @@ async def test_the_call_is_transferred(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["AudioSocket()", "chan_websocket", "avr-core, WebSocket"])
+@in_real_time
 async def test_twenty_calls_at_once(way: str) -> None:
     """Each caller says something else than its neighbours, and hears its own words."""
     words = {str(n): read_wav(clip(CLIPS[n % len(CLIPS)])) for n in range(1, MANY + 1)}
@@ -180,7 +188,8 @@ async def test_twenty_calls_at_once(way: str) -> None:
                 await line.switch.wait_over(number)
             await line.switch.wait_idle()
             ended = await line.wait_ended(MANY)
-            heard = [pieces(pcm, line.switch.heard(int(name))) for name, pcm in words.items()]
+            recordings = {name: line.switch.heard(int(name)) for name in words}
+    heard = [pieces(pcm, recordings[name]) for name, pcm in words.items()]
     worst = min(one.correlation for one in heard)
     drift_ms = max(one.drift_ms for one in heard)
     print(f"\n  {MANY} calls over {way}: the worst {worst:.4f} alike, {drift_ms:.0f} ms of drift")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from avr_bridge.soak.child import open_child
 from avr_bridge.soak.container import free_port
 from avr_bridge.testing import SimulatedAmi, SimulatedRealtime
 from avr_bridge.testing.ami import AmiRequest
-from avr_bridge.testing.core import StandInCore
 from tests.asterisk.switch import MANAGER_PORT, Asterisk, open_asterisk
 from tests.faults.conftest import Bridge, open_bridge
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SHIPPED_AUDIOSOCKET = "127.0.0.1:6031"
 SHIPPED_WEBSOCKET = "ws://127.0.0.1:6030"
 SHIPPED_SECRET = "a-long-secret"
+CORE_START_S = 30
 
 
 @attrs.frozen
@@ -92,10 +94,11 @@ async def open_line(
             "AVR_MANAGER_USER": "avr",
             "AVR_MANAGER_PASSWORD": SHIPPED_SECRET,
         }
-        async with open_bridge(model=model, **settings) as bridge:
+        async with open_bridge(model=model, **settings) as bridge, AsyncExitStack() as around:
             audiosocket = bridge.audiosocket.rpartition("/")[2]
             if way.core is not None:
-                audiosocket = await nursery.start(StandInCore(bridge.address(way.core)).serve)
+                core = open_core(bridge.address(way.core))
+                audiosocket = await around.enter_async_context(core)
             addresses = {
                 SHIPPED_AUDIOSOCKET: audiosocket,
                 SHIPPED_WEBSOCKET: bridge.ws,
@@ -105,6 +108,19 @@ async def open_line(
                 nursery.start_soon(_act_as_avr_ami, asked, switch)
                 yield Line(way, switch, bridge, model)
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_core(sts_url: str) -> AsyncGenerator[str]:
+    """The stand-in for avr-core, in a process of its own; its address for Asterisk."""
+    command = [sys.executable, "-m", "avr_bridge.testing.core", sts_url, "--port", "0"]
+    async with open_child(command, piped=True) as child:
+        assert child.process.stdout is not None
+        said = b""
+        with trio.fail_after(CORE_START_S):
+            while b"\n" not in said:
+                said += await child.process.stdout.receive_some()
+        yield said.decode().split()[2].rstrip(",")
 
 
 def _ami() -> tuple[trio.MemoryReceiveChannel[AmiRequest], SimulatedAmi]:
