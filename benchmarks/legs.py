@@ -44,7 +44,7 @@ from avr_bridge.testing.caller.audiosocket_line import audiosocket_frame
 from avr_bridge.testing.faults.callers import FaultyCaller, connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
 CHECKOUT = Path(__file__).parents[1]
 FRAME_S = 0.020
@@ -186,19 +186,19 @@ async def measure(way: str, calls: int, seconds: float, endpoint: str) -> tuple[
     return used_s * 1000 / calls / took_s, latest[0]
 
 
-async def run(calls: int, seconds: float, rounds: int) -> None:
-    """All ways, there and back."""
-    found: dict[str, list[float]] = {way: [] for way in WAYS}
+async def run(calls: int, seconds: float, rounds: int, ways: Sequence[str]) -> None:
+    """These ways, there and back."""
+    found: dict[str, list[float]] = {way: [] for way in ways}
     model = SimulatedRealtime(SpeaksOn(seconds + 4 * SETTLE_S), MODEL)
     async with trio.open_nursery() as nursery:
         endpoint = await nursery.start(model.serve)
         for number in range(rounds):
-            for way in WAYS if number % 2 == 0 else reversed(WAYS):
+            for way in ways if number % 2 == 0 else reversed(ways):
                 cost_ms, latest_ms = await measure(way, calls, seconds, endpoint)
                 found[way].append(cost_ms)
                 print(f"{way:18} {cost_ms:6.2f} ms (latest frame {latest_ms:.0f} ms)", flush=True)
         nursery.cancel_scope.cancel()
-    yardstick = statistics.mean(found["websocket"])
+    yardstick = statistics.mean(found[ways[0]])
     print(
         f"\n{calls} calls, {seconds:g} s each way, {rounds} times; processor time of a call-second"
     )
@@ -212,5 +212,6 @@ if __name__ == "__main__":
     parser.add_argument("--calls", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("ways", nargs="*", default=WAYS, choices=WAYS)
     arguments = parser.parse_args()
-    trio.run(run, arguments.calls, arguments.seconds, arguments.rounds)
+    trio.run(run, arguments.calls, arguments.seconds, arguments.rounds, arguments.ways)

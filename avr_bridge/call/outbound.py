@@ -111,6 +111,7 @@ class _OutboundPump:
     def __init__(self, transport: CallerTransport, stats: CallStats, turns: TurnClock) -> None:
         self._transport = transport
         self._teller = transport if isinstance(transport, TellingTransport) else None
+        self._begun = self._teller is None  # one that tells plays nothing before its leg begins
         # Asked so, because embedding programs' transports need not know of it.
         self._lead_is_heard = bool(getattr(transport, "lead_is_heard", False))
         self._stats = stats
@@ -129,13 +130,12 @@ class _OutboundPump:
         self._unmarked: list[str] = []
         self._marks: dict[str, str] = {}
         self._marks_sent = 0
-        self._held = False
+        self._held = self._was_held = False
         self._in_answer = False
         self._loop: bytes | None = None
         self._loop_at = 0
         self._loop_from_s = 0.0
         self._last_words: LastWords | None = None
-        self._words: LastWords | None = None
         self._only_last_words = False
 
     def next_due_s(self) -> float:
@@ -145,7 +145,7 @@ class _OutboundPump:
             frames_s = max(self._loop_from_s, self._pacer.plays_until_s - LOOP_LEAD_S)
         if self._held:
             frames_s = math.inf
-        if self._last_words is not None:
+        if self._last_words is not None and self._begun:
             unsure = self._answering or self._awaits_marks
             over_s = math.inf if unsure else self._pacer.plays_until_s
             frames_s = min(frames_s, over_s, self._last_words.latest_s)
@@ -171,7 +171,7 @@ class _OutboundPump:
         it; a peer that has seconds of it drops them.
         """
         words, now_s = self._last_words, trio.current_time()
-        if words is None:
+        if words is None or not self._begun:
             return
         if now_s < words.latest_s and (self._answering or not self._is_quiet(now_s)):
             return
@@ -186,17 +186,13 @@ class _OutboundPump:
         self._last_words = None
         self._only_last_words = True
         self._loop = None
-        self._play_last_words(words)
-        await self._mark_ends()
-
-    def _play_last_words(self, words: LastWords) -> None:
-        self._words = words
         self._playout.clear()
         self._finished.clear()
         self._playout.push(clip_in(self._format, words.pcm), LAST_WORDS_ITEM)
         self._playout.finish()
         self._finished[LAST_WORDS_ITEM] = lambda _item_id: words.heard()
         self._note_ends()
+        await self._mark_ends()
 
     def tell_what_was_heard(self) -> None:
         """Items whose last frame the caller must have heard by now."""
@@ -220,8 +216,8 @@ class _OutboundPump:
     def _note_mark(self, mark: str) -> None:
         """An item was heard to its end, and so were those before it."""
         played = self._marks.pop(mark, None)
-        if played is None:
-            return  # of what was dropped
+        if played not in [item_id for _, item_id, _ in self._to_be_heard]:
+            return  # it was dropped, or counted as heard before its mark came
         while self._to_be_heard:
             _, item_id, heard = self._to_be_heard.popleft()
             heard(item_id)
@@ -273,8 +269,7 @@ class _OutboundPump:
             case MarkPlayed(mark=mark):
                 self._note_mark(mark)
             case SoundHeld(on=on):
-                self._held = on
-                get_logger().warning("sound is held", on=on, call=self._stats.uuid)
+                self._hold(on=on)
             case LastWords():
                 self._last_words = order
             case SilenceNow(report=report) if self._only_last_words:
@@ -322,15 +317,19 @@ class _OutboundPump:
             self._marks[mark] = self._unmarked.pop(0)
             await self._teller.mark(mark)
 
+    def _hold(self, *, on: bool) -> None:
+        """The peer takes no more sound for now. It should not come to that, so the first time is
+        told."""
+        if on and not self._was_held:
+            get_logger().warning("the caller's side takes no more sound", call=self._stats.uuid)
+        self._was_held = self._was_held or on
+        self._held = on
+
     def _begin_leg(self, fmt: AudioFormat) -> None:
-        if fmt == self._format:
-            return
-        self._format = fmt
-        self._playout = Playout(fmt)
-        if self._only_last_words and self._words is not None:  # nothing of them was heard yet
-            self._pacer.reset()
-            self._to_be_heard.clear()
-            self._play_last_words(self._words)
+        self._begun = True
+        if fmt != self._format:
+            self._format = fmt
+            self._playout = Playout(fmt)
 
     async def _drop_sent(self, teller: TellingTransport, now_s: float) -> float:
         """Have the peer drop what it has. Returns: how much of it was not played, in ms."""

@@ -463,7 +463,7 @@ async def test_a_farewell_cuts_what_is_sent_ahead(autojump_clock: Clock) -> None
     async with place_leg(SimulatedRealtime(script, FAST)) as call:
         await call.leg.wait_heard()
         await trio.sleep(1)
-        (line,) = call.running._lines.values()
+        (line,) = call.running.lines
         assert say_farewell(line, words, EndReason.BRIDGE_STOPPED)
         said_s = trio.current_time()
         over_s = await call.wait_over()
@@ -482,7 +482,7 @@ async def test_a_farewell_waits_for_an_answer_that_may_end(
     words = read_clip("farewell")
     async with place_leg(SimulatedRealtime(script, FAST)) as call:
         await call.leg.wait_heard()
-        (line,) = call.running._lines.values()
+        (line,) = call.running.lines
         say_farewell(line, words, EndReason.BRIDGE_STOPPED, finish_for_s=20)
         await call.wait_over()
     assert call.leg.driver.flushes == 0
@@ -529,3 +529,43 @@ async def test_the_parrot_speaks_like_the_caller(autojump_clock: Clock, question
         await call.leg.wait_said()
         await trio.sleep(8)
     assert likeness(question, heard_pcm(call)).correlation > 0.9
+
+
+async def test_a_mark_that_comes_too_late_ends_nothing_else(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """The greeting's mark comes in the middle of the goodbye, long after it was given up: the
+    goodbye is heard to its end all the same."""
+
+    class LosesTheFirstMark(MediaDriver):
+        def command(self, text: str) -> list[str]:
+            return [] if text == "MARK_MEDIA 1" else super().command(text)
+
+    goodbye: list[Step] = [Say(question, 8000, "goodbye"), CallTool("avr_hangup", "{}")]
+    script = Script([[Say(question[:16_000], 8000, "hello")], goodbye], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST), driver=LosesTheFirstMark()) as call:
+        await trio.sleep(10)
+        call.leg.press("#")
+        call.leg.press("5")
+        call.leg.press("#")
+        await call.leg.wait_received("MARK_MEDIA", 2)
+        await trio.sleep(1)
+        await call.leg.tell("MEDIA_MARK_PROCESSED 1")
+        await call.wait_over()
+    assert ulaw(question) in bytes(call.leg.heard)
+
+
+async def test_a_farewell_before_the_leg_begins(autojump_clock: Clock) -> None:
+    """A drain meets a leg whose MEDIA_START is on its way: the words are heard whole, in the
+    leg's own codec, and from their beginning."""
+    words = read_clip("farewell")
+    async with place_leg(driver=MediaDriver("alaw"), starts=False) as call:
+        await trio.sleep(1)
+        (line,) = call.running.lines
+        assert say_farewell(line, words, EndReason.BRIDGE_STOPPED)
+        await trio.sleep(0.1)
+        await call.leg.tell(call.leg.driver.start())
+        await call.wait_over()
+    assert encode(words, Encoding.ALAW)[:-3200] in bytes(call.leg.heard)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.BRIDGE_STOPPED

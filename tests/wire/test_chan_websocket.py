@@ -68,6 +68,7 @@ async def test_a_call_from_end_to_end(question: bytes, in_json: bool) -> None:
     assert likeness(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
     assert ended["reason"] == "caller_hung_up"
     assert ended["faults"] == 0
+    assert ended["transport"] == "chan_websocket"
 
 
 async def test_the_subprotocol_is_the_one_that_was_offered() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trustme
 
 from avr_bridge import ConfigError, Secret, ToolsConfig
 from avr_bridge.config import BridgeConfig
@@ -15,6 +17,7 @@ from avr_bridge.soak.container import free_port
 from avr_bridge.testing.manager import SimulatedManager, channel
 from avr_bridge.tools import LegId, ManagerClient, manager_of
 from avr_bridge.tools.manager_protocol import Packet, PacketReader, action, caller_channel
+from tests.tls import serve_tls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -119,6 +122,27 @@ async def test_a_wrong_password() -> None:
             with pytest.raises(ToolError, match="does not let the bridge in") as told:
                 await client.hang_up(LegId("179.7"))
     assert "wrong" not in str(told.value)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_over_tls(trusted: bool) -> None:
+    """The certificate is verified: of an authority that nobody knows, nothing is accepted."""
+    authority, manager = trustme.CA(), three_channels()
+    context = ssl.create_default_context()
+    if trusted:
+        authority.configure_trust(context)
+    with trio.fail_after(LIMIT_S):
+        async with open_manager(manager) as endpoint, trio.open_nursery() as nursery:
+            port = int(endpoint.rpartition(":")[2])
+            tls_port = await nursery.start(serve_tls, authority, "localhost", port)
+            client = ManagerClient(f"tls://localhost:{tls_port}", "avr", "secret", tls=context)
+            if trusted:
+                await client.hang_up(LegId("179.7"))
+            else:
+                with pytest.raises(ToolError, match="broke off"):
+                    await client.hang_up(LegId("179.7"))
+            nursery.cancel_scope.cancel()
+    assert len(manager.done("Hangup")) == int(trusted)
 
 
 async def test_nobody_there() -> None:
