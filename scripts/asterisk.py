@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +35,10 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avr-
 RECIPE = hashlib.sha256(" ".join((SUITE, *PACKAGES)).encode()).hexdigest()[:8]
 ROOT = CACHE / f"asterisk-{SUITE}-{RECIPE}"
 """What the Asterisk takes for the root of its file system. It is whole if it is there at all."""
+
+SCRATCH = "avr-"
+"""How the folders of single runs begin, in its /tmp."""
+OLD_S = 3600
 
 DEBOOTSTRAP = "usr/sbin/debootstrap"
 OWN_MOUNTS = ("unshare", "--mount")
@@ -67,6 +72,7 @@ def build() -> None:
     CACHE.mkdir(parents=True, exist_ok=True)
     with _alone() as lock:
         if ROOT.is_dir():
+            _clear_away_old_runs()
             return
         work, tools = ROOT.with_name(f"{ROOT.name}.part"), CACHE / "asterisk-tools"
         for leftover in (work, tools):
@@ -78,6 +84,13 @@ def build() -> None:
         shutil.rmtree(work / "var/cache/apt", ignore_errors=True)
         shutil.rmtree(work / "var/lib/apt/lists", ignore_errors=True)
         work.rename(ROOT)
+
+
+def _clear_away_old_runs() -> None:
+    """What tests left that were killed."""
+    for folder in (ROOT / "tmp").glob(f"{SCRATCH}*"):
+        if time.time() - folder.stat().st_mtime > OLD_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -46,9 +46,10 @@ ENCODINGS = {
 """What a leg carries, by the words of AVR_AUDIOSOCKET_CODEC, which are Asterisk's; None: to be
 found out."""
 
-LEAD_MS = 80
-"""Ahead of real time. The telephone's own jitter buffer takes it, which may hold no more than
-100 ms; it is all that still sounds after a barge-in."""
+LEAD_MS = 100
+"""Ahead of real time: five frames, and never under three while an answer plays, so that a wake-up
+may be 60 ms late on a busy machine. The telephone's own jitter buffer takes them; they are all that
+still sounds after a barge-in."""
 
 FRAME_LIMIT_S = 10.0
 """From a frame's first byte to its last; Asterisk writes each in one piece."""
@@ -99,6 +100,7 @@ class AudioSocketTransport:
         self._sending = trio.Lock()
         self._started = trio.Event()
         self._plays_until_s = -math.inf
+        self._after_words = False
         self._hung_up = False
 
     @property
@@ -163,14 +165,24 @@ class AudioSocketTransport:
 
     async def _fill(self, late_s: float) -> None:
         """Send the silence that is due, if it is at least so late."""
-        owed_s = trio.current_time() + AHEAD_S - self._plays_until_s
-        if owed_s < late_s or self._sending.locked() or self._hung_up:
+        frames = self._silent_frames_due(late_s)
+        if frames and self._after_words:
+            # The program may have been held up: words that are due as well go first.
+            await trio.lowlevel.checkpoint()
+            frames = min(self._silent_frames_due(late_s), 1)
+        if not frames:
             return
-        frames = min(int(owed_s / _FRAME_S) + 1, MOST_SILENT_FRAMES)
+        self._after_words = False
         make_up_s = frames * _FRAME_S - AHEAD_S
         self._plays_until_s = max(self._plays_until_s, trio.current_time() - make_up_s)
         with suppress(CallerGone):  # the reader is told
             await self._send(_SILENCE[frames], frames)
+
+    def _silent_frames_due(self, late_s: float) -> int:
+        owed_s = trio.current_time() + AHEAD_S - self._plays_until_s
+        if owed_s < late_s or self._sending.locked() or self._hung_up:
+            return 0
+        return min(int(owed_s / _FRAME_S) + 1, MOST_SILENT_FRAMES)
 
     async def send(self, message: CallerMessage) -> None:
         """Send sound; this transport has no words for anything else.
@@ -181,6 +193,7 @@ class AudioSocketTransport:
         if not isinstance(message, AudioOut) or self._hung_up:
             await trio.lowlevel.checkpoint()
             return
+        self._after_words = True
         self._plays_until_s = max(self._plays_until_s, trio.current_time())
         await self._send(sound_frames(message.pcm), len(message.pcm) // PCM16_8K.frame_bytes)
 

@@ -18,7 +18,8 @@ import trio
 from avr_bridge.audio.wav import read_wav
 from avr_bridge.soak.child import Child, open_child
 from avr_bridge.soak.container import free_port
-from scripts.asterisk import ROOT
+from scripts.asterisk import ROOT, SCRATCH
+from tests.asterisk.busy import watched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -129,7 +130,7 @@ async def open_asterisk(
         sounds: Recordings by name: PCM16 LE mono, 8 kHz.
     """
     # A short path: that of its socket has to fit into 108 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="avr-", dir=ROOT / "tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=ROOT / "tmp"))
     switch = Asterisk(folder)
     own_port = {MANAGER_PORT: f"port = {free_port()}"}
     try:
@@ -137,7 +138,8 @@ async def open_asterisk(
         async with open_child([*switch._program(), "-f"]) as child:
             with trio.fail_after(START_S):
                 await switch._wait_started(child)
-            yield switch
+            async with watched():
+                yield switch
     finally:
         print(f"\n--- Asterisk:\n{switch.last_words()}")
         shutil.rmtree(folder)

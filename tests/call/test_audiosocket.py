@@ -17,6 +17,9 @@ from avr_bridge.audio.format import Encoding
 from avr_bridge.caller.audiosocket import LEAD_MS, AudioSocketTransport
 from avr_bridge.caller.transport import AudioOut, CallerAudio, CallerLeft, CallStarted, Leaving
 from avr_bridge.testing import (
+    Say,
+    Script,
+    Silence,
     SimulatedAmi,
     SimulatedCall,
     SimulatedRealtime,
@@ -147,7 +150,7 @@ async def test_silence_keeps_step_with_the_caller(autojump_clock: Clock) -> None
 
 
 async def test_no_silence_between_the_frames_of_an_answer(autojump_clock: Clock) -> None:
-    """Words are sent 80 ms ahead; until they are played no silence is put between them, though the
+    """Words are sent ahead; until they are played no silence is put between them, though the
     caller's sound goes on."""
     theirs, ours = trio.testing.memory_stream_pair()
     transport = AudioSocketTransport(ours)
@@ -272,3 +275,20 @@ async def test_too_high_a_rate_is_refused_in_words(autojump_clock: Clock) -> Non
     summary = await run_call(transport, config(), dial=SimulatedRealtime().dial)
     assert summary.end_reason is EndReason.CALLER_FORMAT_UNKNOWN
     assert summary.detail == "sound at 16 kHz (kind 0x12): only 8 kHz is taken"
+
+
+async def test_words_go_before_silence_when_both_are_late(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """The program was held up for 150 ms, longer than what was sent ahead lasts. When it goes on,
+    the caller's sound and the answer's next frames are due at once: no silence is put between."""
+    simulator = SimulatedRealtime(Script([[Say(question, 8000, "on")]], then=Silence()), FAST)
+    async with place_leg(simulator) as leg:
+        await leg.call.wait_heard_speech()
+        for _ in range(6):
+            await trio.sleep(0.111)
+            autojump_clock.jump(0.15)
+        await leg.call.wait_quiet()
+        received = leg.call.received().strip(b"\0")
+    spoken = decode(encode(question, Encoding.ULAW), Encoding.ULAW).strip(b"\0")
+    assert received == spoken
