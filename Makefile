@@ -36,7 +36,7 @@ test: $(READY) ## Run all tests (ARGS="tests/unit -x" for pytest)
 
 asterisk-test: $(READY) ## Place real calls through a real Asterisk (root; fetched once, in minutes)
 	@$(BIN)/python scripts/asterisk.py || echo 'skipped: no Asterisk can be had here'
-	@$(RUN) pytest -n 2 $(or $(ARGS),tests/asterisk)
+	@$(RUN) pytest -n 3 $(or $(ARGS),tests/asterisk)
 
 bench: $(READY) ## Measure the bridge beside a fixed yardstick, 12 minutes (ARGS="--calls 10")
 	@$(RUN) benchmarks.calls $(ARGS)

@@ -145,7 +145,7 @@ def _mirror(tools: Path) -> str:
             continue
         if "\nOrigin: Debian\n" in release.read_text():
             return uri
-    raise CannotBuild(f"none of apt's sources has Debian {SUITE}")
+    raise CannotBuild(f"none of apt's sources has Debian {SUITE}, or it cannot be reached")
 
 
 def _apt_setting(name: str) -> str:
