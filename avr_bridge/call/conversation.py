@@ -21,7 +21,12 @@ from avr_bridge.call.standby import Lifetime, Standby, lifetime_of
 from avr_bridge.call.talk import Failure, Talk
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.telemetry import get_logger
-from avr_bridge.telemetry.journal import SessionLost, SessionReady, SessionRenewed
+from avr_bridge.telemetry.journal import (
+    ResponseDone,
+    SessionLost,
+    SessionReady,
+    SessionRenewed,
+)
 from avr_bridge.upstream.actions import Watchdog
 from avr_bridge.upstream.client import PINGS_UNANSWERED
 from avr_bridge.upstream.conversation import Conversation, Phase
@@ -76,8 +81,12 @@ async def run_conversation(
         spare_voice=spare_voice,
     )
     async with open_links(model, dial) as links:
-        with line.ending.scope():
-            await _Sessions(config, machine, links, start.fmt, line, log).run()
+        sessions = _Sessions(config, machine, links, start.fmt, line, log)
+        try:
+            with line.ending.scope():
+                await sessions.run()
+        finally:
+            sessions.note_unfinished()
 
 
 def _evolved[Section](section: Section, **changes: Any) -> Section:
@@ -217,8 +226,15 @@ class _Sessions:
             self._standby.drop()
             self._standby = None
         self._lifetime = None
+        self.note_unfinished()
         self._talk.do(self._machine.session_lost(trio.current_time()))
         self._line.uplink.hold()
+
+    def note_unfinished(self) -> None:
+        """An answer that is being generated comes to no end in this session, and to no bill."""
+        if self._machine.answers:
+            lost = ResponseDone(trio.current_time(), "lost", None, None)
+            self._line.journal.tell(lost)
 
     def _renew(self) -> None:
         """Open the next session ahead of time; change over when nobody speaks."""

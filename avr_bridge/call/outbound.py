@@ -241,6 +241,7 @@ class _OutboundPump:
             self._stats.underruns += 1
         if self._stats.first_sound_s is None:
             self._stats.first_sound_s = now_s
+            self._turns.sound_started(self._stats.started_s)
         pcm, pieces = self._playout.take(frames)
         if not self._in_answer and pieces[0][0] not in OWN_WORDS:
             self._turns.answer_started()

@@ -12,6 +12,7 @@ import trio
 
 from avr_bridge.telemetry.journal import (
     AnswerStarted,
+    FirstSound,
     Interrupted,
     SpeechStarted,
     SpeechStopped,
@@ -42,6 +43,11 @@ class TurnClock:
         """The model hears that they stopped: from now on they wait."""
         self._waits_since_s = trio.current_time()
         self._journal.tell(SpeechStopped(self._waits_since_s))
+
+    def sound_started(self, since_s: float) -> None:
+        """The first sound of the call leaves, which began at `since_s`."""
+        now_s = trio.current_time()
+        self._journal.tell(FirstSound(now_s, (now_s - since_s) * 1000))
 
     def answer_started(self) -> None:
         """The first sound of an answer leaves."""

@@ -2,8 +2,8 @@
 
 On both sockets of a call, beside wsproto. avr-core sends fifty short text frames a second, Asterisk
 as many binary ones; a general parser takes 18 us for each, this one 4. Whatever is not a whole,
-masked, unfragmented frame under 64 KiB of ASCII text or of bytes (RFC 6455, section 5.2) comes out
-untouched, for the general parser. Pure.
+unfragmented frame under 64 KiB, of ASCII text, or of bytes if a client sent it, and masked then
+(RFC 6455, section 5.2), comes out untouched, for the general parser. Pure.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ import numpy
 __all__ = ["Foreign", "FrameSplitter", "binary_frame", "masked_text_frame", "text_frame"]
 
 LONGEST_KEPT_BYTES = 4096
-"""Of a frame that is not whole yet. avr-core's have 450 bytes; a longer one is given to the general
-parser piece by piece, so that nobody who sends in drips makes us copy it again and again."""
+"""Of a client's frame that is not whole yet. avr-core's have 450 bytes; a longer one is given to
+the general parser piece by piece, so that nobody who sends in drips makes us copy it again and
+again."""
+
+LONGEST_KEPT_OF_SERVER_BYTES = 65_535
+"""A model's delta of sound has some 16 kB, and comes in a few pieces. Whom we dial ourselves does
+not drip."""
 
 _FIN_TEXT = 0x81
 _FIN_BINARY = 0x82
@@ -24,6 +29,8 @@ _FIN = 0x80
 _RESERVED = 0x70
 _OPCODE = 0x0F
 _FIRST_CONTROL = 0x08
+_CONTINUATION = 0x00
+_PINGS = (0x09, 0x0A)
 _MASKED = 0x80
 _SHORT, _TWO_BYTES, _EIGHT_BYTES = 125, 126, 127
 _MASK_BYTES = 4
@@ -36,13 +43,20 @@ class Foreign(bytes):
 
 
 class FrameSplitter:
-    """One connection's frames from a client, in order: messages, and what the general parser reads.
+    """One connection's frames from its peer, in order: messages, and what the general parser reads.
 
     Messages are handed out only between others, so the general parser sees whole messages and
     never misses a part of one.
+
+    Args:
+        of_client: Whether the peer is a client, whose frames are masked. Only a client's binary
+            messages are handed out: a model sends none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_client: bool = True) -> None:
+        self._quick = (_FIN_TEXT, _FIN_BINARY) if of_client else (_FIN_TEXT,)
+        self._mask_bit, self._mask_bytes = (_MASKED, _MASK_BYTES) if of_client else (0, 0)
+        self._longest_kept = LONGEST_KEPT_BYTES if of_client else LONGEST_KEPT_OF_SERVER_BYTES
         self._waiting = b""
         self._foreign_left = 0
         self._in_message = False
@@ -52,39 +66,40 @@ class FrameSplitter:
         """Whether a frame has begun that is not handed out yet."""
         return bool(self._waiting)
 
-    def push(self, data: bytes) -> list[str | bytes]:
+    def push(self, data: bytes) -> list[str | bytes | None]:
         """Take what came over the socket, cut anywhere.
 
         Returns:
             In order: `str`, one whole text message; `Foreign`, something that the general parser
-            has to read; any other `bytes`, one whole binary message.
+            has to read; any other `bytes`, one whole binary message; None before what is foreign
+            where it is the beginning of another message, or of the end.
         """
         if self._waiting:
             data = self._waiting + data
             self._waiting = b""
-        found: list[str | bytes] = []
+        found: list[str | bytes | None] = []
         at = 0
         while at < len(data):
             if self._foreign_left:
                 end = min(at + self._foreign_left, len(data))
                 self._foreign_left -= end - at
                 found.append(Foreign(data[at:end]))
-            elif data[at] in (_FIN_TEXT, _FIN_BINARY) and not self._in_message:
+            elif data[at] in self._quick and not self._in_message:
                 end = self._read_whole(data, at, found)
             else:
-                end = self._skip_foreign(data, at)
+                end = self._skip_foreign(data, at, found)
             if end == at and not self._foreign_left:
                 self._waiting = data[at:]
                 break
             at = end
         return found
 
-    def _read_whole(self, data: bytes, at: int, found: list[str | bytes]) -> int:
+    def _read_whole(self, data: bytes, at: int, found: list[str | bytes | None]) -> int:
         """Returns: the frame's end; `at` if it is not whole yet, or is for the other parser."""
         have = len(data)
         if have < at + 2:
             return at
-        length = data[at + 1] ^ _MASKED
+        length = data[at + 1] ^ self._mask_bit
         start = at + 2
         if length == _TWO_BYTES:
             start += 2
@@ -92,28 +107,31 @@ class FrameSplitter:
                 return at
             length = data[at + 2] << 8 | data[at + 3]
             if length <= _SHORT:  # must have been written shorter
-                return self._skip_foreign(data, at)
-        elif length > _SHORT:  # very long, or not masked
-            return self._skip_foreign(data, at)
-        end = start + _MASK_BYTES + length
+                return self._skip_foreign(data, at, found)
+        elif length > _SHORT:  # very long, or not masked as it should be
+            return self._skip_foreign(data, at, found)
+        end = start + self._mask_bytes + length
         if have < end:
-            return at if length <= LONGEST_KEPT_BYTES else self._skip_foreign(data, at)
-        payload = _masked(data[start + _MASK_BYTES : end], data[start : start + _MASK_BYTES])
+            return at if length <= self._longest_kept else self._skip_foreign(data, at, found)
+        payload = data[start + self._mask_bytes : end]
+        if self._mask_bytes:
+            payload = _masked(payload, data[start : start + self._mask_bytes])
         if data[at] == _FIN_BINARY:
             found.append(payload)
         elif payload.isascii():
             found.append(payload.decode("ascii"))
         else:
-            return self._skip_foreign(data, at)
+            return self._skip_foreign(data, at, found)
         return end
 
-    def _skip_foreign(self, data: bytes, at: int) -> int:
+    def _skip_foreign(self, data: bytes, at: int, found: list[str | bytes | None]) -> int:
         """Measure a frame of another kind. Always returns `at`: its bytes are handed on next."""
         if len(data) < at + 2:
             return at
         first, length = data[at], data[at + 1]
-        if first & _RESERVED or not length & _MASKED:
+        if first & _RESERVED or length & _MASKED != self._mask_bit:
             self._foreign_left = _ALL_THAT_COMES  # no frame that may be sent: let the other say so
+            found.append(None)
             return at
         length &= 0x7F
         start = at + 2
@@ -122,10 +140,13 @@ class FrameSplitter:
             return at
         if extra:
             length = int.from_bytes(data[start : start + extra], "big")
-        self._foreign_left = start - at + extra + _MASK_BYTES + length
-        opcode = first & _OPCODE
+        self._foreign_left = start - at + extra + self._mask_bytes + length
+        opcode, is_last = first & _OPCODE, bool(first & _FIN)
+        goes_on = opcode == _CONTINUATION and self._in_message
+        if not goes_on and not (opcode in _PINGS and is_last and not extra):
+            found.append(None)
         if opcode < _FIRST_CONTROL:
-            self._in_message = not first & _FIN
+            self._in_message = not is_last
         return at
 
 

@@ -95,6 +95,8 @@ class GuardedWebsocket(WSStream):
             if isinstance(found, Foreign):
                 self.connection.receive_data(found)
                 await self._handle_events()
+            elif found is None:
+                continue  # the bytes of that message follow
             elif self._frames.spend(1, now_s):
                 await self._line.put(found)
             else:

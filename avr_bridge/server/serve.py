@@ -128,6 +128,8 @@ async def serve(
             nursery.cancel_scope.cancel()
     except* OSError as group:
         failures = _leaves(group)
+    finally:
+        metrics.close()
     if failures:
         raise failures[0]
 

@@ -2,8 +2,8 @@
 
 Behind the rows of `workers_board.py`, in the same memory: no file, so a read-only root file system
 is enough, and no question to another worker, which may be busy or dead. A worker writes its own
-numbers every second, and before it answers. Those of one that died stay, and its replacement goes
-on from them: a counter never falls.
+numbers every two seconds, and before it answers. Those of one that died stay, and its replacement
+goes on from them: a counter never falls.
 
 prometheus_client's own mode for several processes is not used: it needs a directory, is switched on
 for a whole process before the package is loaded, and can collect nothing at the moment of asking.

@@ -23,6 +23,7 @@ __all__ = [
     "AnswerStarted",
     "CallBegan",
     "CallEnded",
+    "FirstSound",
     "Interrupted",
     "Journal",
     "KeyPressed",
@@ -82,6 +83,14 @@ class SessionReady(Moment):
     setup_ms: float
     model: str
     again: bool
+
+
+@attrs.frozen
+class FirstSound(Moment):
+    """The first sound of the call leaves for the caller: a recording or an answer. `after_ms` is
+    since the caller's side connected."""
+
+    after_ms: float
 
 
 @attrs.frozen
@@ -157,7 +166,8 @@ class ResponseDone(Moment):
     """The model has generated an answer; its sound may play on for long.
 
     Attributes:
-        status: ``completed``, ``cancelled``, ``failed`` or ``incomplete``.
+        status: ``completed``, ``cancelled``, ``failed`` or ``incomplete``; ``lost`` if the session
+            ended before the answer did, so that its bill will not be known.
         usage: Tokens, of one that was cut off too; None if the server says nothing of them.
         cost_usd: What they cost by the list of prices; None if that is not known.
     """

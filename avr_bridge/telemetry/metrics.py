@@ -20,6 +20,7 @@ from avr_bridge.telemetry.journal import (
     AnswerStarted,
     CallBegan,
     CallEnded,
+    FirstSound,
     Interrupted,
     ResponseDone,
     SessionLost,
@@ -45,7 +46,7 @@ type Refusal = Literal["limit", "overload", "stopping", "token"]
 """Why a caller was not let in."""
 
 REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "stopping", "token")
-STATUSES = ("completed", "cancelled", "failed", "incomplete")
+STATUSES = ("completed", "cancelled", "failed", "incomplete", "lost")
 TRANSPORTS_SHOWN = 20
 """Kinds of transports with a name of their own; an embedding program could make up more."""
 
@@ -170,6 +171,8 @@ class Metrics:
                 self._began.labels(self._shown_transport(transport)).inc()
             case SessionReady(setup_ms=setup_ms, again=again):
                 self._setup.labels("again" if again else "first").observe(setup_ms / 1000)
+            case FirstSound(after_ms=after_ms):
+                self._first_audio.observe(after_ms / 1000)
             case AnswerStarted(latency_ms=float(latency_ms)):
                 self._turn.observe(latency_ms / 1000)
             case Interrupted(stop_ms=stop_ms):
@@ -253,8 +256,6 @@ class Metrics:
         summary = moment.summary
         self._ended.labels(summary.end_reason.value).inc()
         self._lasted.observe(summary.duration_s)
-        if summary.answered_after_s is not None:
-            self._first_audio.observe(summary.answered_after_s)
         # Until now they were counted among those of the calls that are up.
         self._underruns += summary.underruns
         self._faults += summary.faults

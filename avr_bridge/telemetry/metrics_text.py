@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.samples import Sample
 
 from avr_bridge.telemetry.metrics import OF_THE_WORST
@@ -16,7 +16,7 @@ from avr_bridge.telemetry.metrics import OF_THE_WORST
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from prometheus_client import Metric
+    from prometheus_client import CollectorRegistry, Metric
 
 __all__ = ["CONTENT_TYPE", "Number", "added", "families_of", "numbers_of", "text_of"]
 
@@ -82,9 +82,7 @@ def text_of(families: Iterable[Metric], numbers: Iterable[Number]) -> bytes:
         endings = ("_bucket", "_sum", "_count") if family.type == "histogram" else ("", "_total")
         names = [family.name + ending for ending in endings]
         family.samples = [sample for name in names for sample in by_name.get(name, [])]
-    registry = CollectorRegistry()
-    registry.register(_Given(families))
-    return generate_latest(registry)
+    return generate_latest(_Given(families))
 
 
 class _Given:

@@ -142,6 +142,11 @@ class Conversation(CallerTurns):
         return self._setup.model or self._config.model
 
     @property
+    def answers(self) -> bool:
+        """An answer is being generated."""
+        return self.gate.state is Gate.ACTIVE
+
+    @property
     def rests(self) -> bool:
         """Nothing is said, asked or waited for: a moment to change sessions unnoticed."""
         busy = self.gate.state is not Gate.FREE or self._turn_unanswered or self._turn_kept

@@ -22,6 +22,7 @@ from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, U
 from avr_bridge.net.frames import masked_text_frame
 from avr_bridge.net.quick import QuickStream
 from avr_bridge.upstream.proxy import open_tunnel
+from avr_bridge.upstream.shared_stream import MESSAGE_QUEUE, SharedStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -36,10 +37,6 @@ CONNECT_LIMIT_S = 10.0
 
 DISCONNECT_LIMIT_S = 1.0
 """A polite close takes milliseconds; a peer that does not answer it is dropped after this."""
-
-MESSAGE_QUEUE = 64
-"""Messages read ahead. A full queue stops trio-websocket's reader and with it the answers to
-pings; our reader never waits, so this covers one long scheduling pause."""
 
 MAX_MESSAGE_CHARS = 16 * 1024 * 1024
 """Audio deltas are about 16 kB; a retrieved item may hold minutes of sound."""
@@ -65,12 +62,13 @@ async def dial_realtime(
     opened = False
     try:
         async with trio.open_nursery() as nursery:
-            shared = _SharedStream(stream)
+            shared = SharedStream(stream)
             websocket = await _upgrade(nursery, shared, url, headers, deadline_s)
             opened = True
             try:
                 yield _TrioWebSocket(websocket, shared)
             finally:
+                shared.want_no_more()
                 with trio.move_on_after(DISCONNECT_LIMIT_S):
                     await websocket.aclose()
             nursery.cancel_scope.cancel()
@@ -135,7 +133,7 @@ async def _secured(plain: QuickStream, host: str) -> trio.SSLStream[QuickStream]
 
 async def _upgrade(
     nursery: trio.Nursery,
-    stream: _SharedStream,
+    stream: SharedStream,
     url: str,
     headers: Sequence[tuple[str, str]],
     deadline_s: float,
@@ -158,49 +156,11 @@ async def _upgrade(
     raise UpstreamUnavailable(_TOO_SLOW)
 
 
-async def _end_waiting(stream: _SharedStream, waiting: trio.CancelScope) -> None:
+async def _end_waiting(stream: SharedStream, waiting: trio.CancelScope) -> None:
     """trio-websocket 0.12 waits for the upgrade on, also where its reader has seen the end."""
     await stream.ended.wait()
     await trio.lowlevel.checkpoint()  # a refusal that the reader is about to raise goes first
     waiting.cancel()
-
-
-class _SharedStream(trio.abc.Stream):
-    """A stream that several tasks may send on, and that tells when nothing more comes."""
-
-    def __init__(self, stream: QuickStream | trio.SSLStream[QuickStream]) -> None:
-        self._stream = stream
-        self._sending = trio.Lock()
-        self.ended = trio.Event()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        try:
-            data = await self._stream.receive_some(max_bytes)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.ended.set()
-            raise
-        if not data:
-            self.ended.set()
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        try:
-            self._sending.acquire_nowait()  # a lock that is free costs no round of the scheduler
-        except trio.WouldBlock:
-            await self._sending.acquire()
-        try:
-            await self._stream.send_all(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.ended.set()
-            raise
-        finally:
-            self._sending.release()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 _TOO_SLOW = f"no connection within {CONNECT_LIMIT_S:.0f} s"
@@ -240,12 +200,11 @@ class _TrioWebSocket:
     """`MessageSocket` over trio-websocket: the one place that maps its errors.
 
     Messages are written beneath trio-websocket, as whole frames on the stream that it writes its
-    pongs and its close on. By way of its `send_message` each costs 25 us more.
+    pongs and its close on. By way of its `send_message` each costs 25 us more. The usual ones are
+    read beneath it too.
     """
 
-    def __init__(
-        self, websocket: trio_websocket.WebSocketConnection, stream: _SharedStream
-    ) -> None:
+    def __init__(self, websocket: trio_websocket.WebSocketConnection, stream: SharedStream) -> None:
         self._websocket = websocket
         self._stream = stream
         self._pings: set[trio.CancelScope] = set()
@@ -261,7 +220,11 @@ class _TrioWebSocket:
 
     async def get_message(self) -> bytes | str:
         try:
+            text = await self._stream.receive_text()
+            if text is not None:
+                return text
             message: bytes | str = await self._websocket.get_message()
+            self._stream.took_other()
         except trio_websocket.ConnectionClosed as closed:
             for waiting in self._pings:
                 waiting.cancel()
@@ -282,6 +245,7 @@ class _TrioWebSocket:
             raise _closed(trio_websocket.ConnectionClosed(self._websocket.closed))
 
     async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        self._stream.want_no_more()
         await self._websocket.aclose(code, reason or None)
 
 

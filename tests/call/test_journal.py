@@ -21,6 +21,7 @@ from avr_bridge.telemetry.journal import (
     AnswerStarted,
     CallBegan,
     CallEnded,
+    FirstSound,
     Interrupted,
     KeyPressed,
     Moment,
@@ -82,7 +83,7 @@ async def test_a_call_from_its_beginning_to_its_end(autojump_clock: Clock, quest
         *("CallBegan", "KeyPressed", "SessionReady"),
         *("ResponseDone", "ResponseDone"),  # the greeting: Echo says nothing, and is asked again
         *("SpeechStarted", "SpeechStopped"),
-        *("AnswerStarted", "Transcribed", "Transcript"),
+        *("FirstSound", "AnswerStarted", "Transcribed", "Transcript"),
         *("ResponseDone", "Transcript", "CallEnded"),
     ]
     began, ended = call.moments[0], call.moments[-1]
@@ -125,6 +126,17 @@ async def test_a_greeting_answers_nobody(autojump_clock: Clock) -> None:
     assert call.summary is not None
     assert call.summary.turn_latencies_ms == ()
     assert call.summary.answered_after_s == pytest.approx(answer.at_s, abs=0.001)
+    assert all_of(call, FirstSound) == [FirstSound(answer.at_s, answer.at_s * 1000)]
+
+
+async def test_single_frames_are_not_told_of(autojump_clock: Clock) -> None:
+    """A minute of silence, 3,000 frames: nothing happens, and nobody is told anything."""
+    async with place_call(SimulatedRealtime(Silence())) as call:
+        call.caller.start()
+        await call.caller.be_silent(3)
+        before = len(call.moments)
+        await call.caller.be_silent(60)
+        assert len(call.moments) == before
 
 
 async def test_recordings_are_no_answers(
@@ -140,6 +152,8 @@ async def test_recordings_are_no_answers(
         await call.caller.be_silent(20)
     assert len(call.caller.audio()) > len(question)
     assert all_of(call, AnswerStarted) == []
+    (first,) = all_of(call, FirstSound)
+    assert first.at_s == pytest.approx(first_sound_s(call.caller), abs=0.001)
     assert told(call)[-1] == "CallEnded"
 
 
@@ -397,6 +411,42 @@ async def test_an_answer_that_failed(autojump_clock: Clock, question: bytes) -> 
     assert call.summary is not None
     assert call.summary.cost_usd is not None
     assert call.summary.unpriced == 0
+
+
+async def test_an_answer_whose_bill_never_comes(autojump_clock: Clock, question: bytes) -> None:
+    """The caller hangs up while it is generated: it is told of as lost, and counted as of unknown
+    cost; what was billed before stays known."""
+    script = Script([[Say(question, 8000, "welcome")], [Say(question * 4, 8000, "long")]])
+    simulator = SimulatedRealtime(script, SimulatorOptions(speed=1.1))
+    async with place_call(simulator) as call:
+        call.caller.start()
+        await call.caller.be_silent(5)
+        await call.caller.say(question)
+        await call.caller.be_silent(4)
+    assert [one.status for one in all_of(call, ResponseDone)] == ["completed", "lost"]
+    assert told(call)[-2:] == ["ResponseDone", "CallEnded"]
+    assert call.summary is not None
+    assert call.summary.unpriced == 1
+    assert call.summary.cost_usd is not None
+    assert call.summary.cost_usd > 0
+
+
+async def test_an_answer_in_which_the_session_breaks(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """It is lost with its bill; the answer in the next session has one."""
+    script = Script([[Say(question * 4, 8000, "long")], [Say(question, 8000, "again")]])
+    simulator = SimulatedRealtime(
+        script, SimulatorOptions(speed=1.1), outages=ModelFaults((CutAfter(2), None))
+    )
+    async with place_call(simulator) as call:
+        call.caller.start()
+        await call.caller.be_silent(12)
+    kinds = told(call, ResponseDone, SessionLost, SessionReady)
+    assert kinds == ["SessionReady", "ResponseDone", "SessionLost", "SessionReady", "ResponseDone"]
+    assert [one.status for one in all_of(call, ResponseDone)] == ["lost", "completed"]
+    assert call.summary is not None
+    assert call.summary.unpriced == 1
 
 
 # -- whoever listens ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import trio
 from avr_bridge import LogConfig
 from avr_bridge.caller.transport import DtmfDigit
 from avr_bridge.config import ToolsConfig
+from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import CallTool, Say, Script, SimulatedRealtime
 from avr_bridge.tools import load_tools
 from tests.call.conftest import config, place_call
@@ -26,6 +27,7 @@ def remember(name: str) -> str:
     return "planted result"
 '''
 ENTRY = "9081#"
+NUMBER = "+15550100"
 
 
 async def lines_of_a_call(tmp_path: Path, *, content: bool) -> list[Any]:
@@ -36,7 +38,8 @@ async def lines_of_a_call(tmp_path: Path, *, content: bool) -> list[Any]:
     simulator = SimulatedRealtime(Script([[CallTool("remember", ARGUMENTS)], [say]]))
     settings = attrs.evolve(config(), log=LogConfig(content=content))
     with structlog.testing.capture_logs() as log:
-        async with place_call(simulator, settings, toolbox=toolbox) as call:
+        caller = MemoryCaller({"from": NUMBER})
+        async with place_call(simulator, settings, caller, toolbox=toolbox) as call:
             call.caller.start()
             await trio.sleep(1)
             for key in ENTRY:
@@ -46,10 +49,12 @@ async def lines_of_a_call(tmp_path: Path, *, content: bool) -> list[Any]:
 
 
 async def test_nothing_of_it_by_default(tmp_path: Path, autojump_clock: object) -> None:
-    """Neither words, nor keys, nor arguments, nor results, at any level."""
+    """Neither words, nor keys, nor arguments, nor results, nor who calls, at any level."""
     log = await lines_of_a_call(tmp_path, content=False)
     assert "call ended" in [line["event"] for line in log]
     assert "planted" not in str(log)
+    assert NUMBER not in str(log)
+    assert {str(line["metadata_keys"]) for line in log if "metadata_keys" in line} == {"['from']"}
     assert not [line for line in log if "digit" in line or "text" in line or "arguments" in line]
 
 
@@ -65,3 +70,6 @@ async def test_all_of_it_on_wish(tmp_path: Path, autojump_clock: object) -> None
     assert keys == list(ENTRY)
     assert {"event": "tool called", "tool": "remember", "arguments": ARGUMENTS} in lines
     assert {"event": "transcript", "role": "agent", "text": WORDS} in lines
+    (ended,) = [line for line in log if line["event"] == "call ended"]
+    assert ended["metadata"] == {"from": NUMBER}
+    assert not any(said in str(ended) for said in (WORDS, ENTRY, ARGUMENTS))

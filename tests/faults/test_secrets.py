@@ -45,7 +45,9 @@ CHECKOUT = Path(__file__).parents[2]
 LIMIT_S = 40
 KEY = "planted-key/0123456789+abcdef"
 TOKEN = "planted-token-0123456789abcdef"
+METRICS_TOKEN = "planted-monitor-0123456789abcdef"
 PASSWORD = "planted-password"
+METRICS = ("/metrics", f"/metrics?token={TOKEN}", f"/metrics?token={METRICS_TOKEN}")
 PLANTED = ("planted", quote(KEY, safe=""), "0123456789")
 LOG_FORMATS = ("json", "text")
 MESSAGES = (
@@ -130,6 +132,7 @@ def environment(**variables: str) -> dict[str, str]:
     """Only what a program needs, and these settings."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     planted = {"OPENAI_API_KEY": KEY, "AVR_TOKEN": TOKEN, "AVR_LOG_LEVEL": "debug"}
+    planted["AVR_METRICS_TOKEN"] = METRICS_TOKEN
     planted["AVR_FALLBACK_FILE"] = "off"  # a call whose model fails ends without words
     return kept | {"AVR_HOST": "127.0.0.1", "PORT": "0"} | planted | variables
 
@@ -179,8 +182,9 @@ async def run_case(
             async with bridge(**variables) as ran:
                 await ran.place_call(until_closed=until_closed)
                 await ran.wait_out("call ended")
-                for path in ("/", "/healthz", "/nothing", f"/?token={TOKEN}"):
+                for path in ("/", "/healthz", "/nothing", f"/?token={TOKEN}", *METRICS):
                     await ran.get(path)
+                assert any("avr_bridge_calls_ended_total" in page for page in ran.said)
             nursery.cancel_scope.cancel()
     return ran
 

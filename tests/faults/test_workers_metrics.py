@@ -8,6 +8,7 @@ import signal
 import httpx2
 import trio
 
+from avr_bridge.server.metrics import WRITE_EVERY_S
 from tests.faults.conftest import Bridge, open_bridge
 from tests.faults.test_workers import calls_by_worker, talking_calls, wait_logged, workers
 from tests.unit.metrics_seen import value, values
@@ -57,7 +58,7 @@ async def test_whichever_answers_tells_of_all() -> None:
             await bridge.wait_ended("a")
             await bridge.wait_ended("b")
             await wait_value(bridge, "avr_bridge_first_audio_seconds_count", 2)
-            await trio.sleep(1.2)  # what a worker counted in its last second is lost with it
+            await trio.sleep(WRITE_EVERY_S * 1.2)  # what it counted since is lost with it
             os.kill(workers(bridge)[1], signal.SIGKILL)
             await wait_logged(bridge, "a worker was replaced")
             found = await wait_value(bridge, "avr_bridge_workers", 2)

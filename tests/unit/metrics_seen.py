@@ -11,6 +11,7 @@ from avr_bridge.telemetry.journal import (
     AnswerStarted,
     CallBegan,
     CallEnded,
+    FirstSound,
     Interrupted,
     Moment,
     ResponseDone,
@@ -45,6 +46,7 @@ USED = Usage(
 ALL_MOMENTS: list[Moment] = [
     CallBegan(0.0, "u-1", {}, "websocket"),
     SessionReady(0.2, 200.0, "m", again=False),
+    FirstSound(0.5, 512.34),
     AnswerStarted(1.0, 800.0),
     Interrupted(2.0, 4.0, None),
     ToolDone(3.0, "look_up", "ok", 120.0),

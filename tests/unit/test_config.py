@@ -295,12 +295,13 @@ def test_an_unencrypted_way_to_another_machine_warns(endpoint: str, warned: bool
     )
 
 
-def test_a_short_token_warns() -> None:
+@pytest.mark.parametrize("name", ["AVR_TOKEN", "AVR_METRICS_TOKEN"])
+def test_a_short_token_warns(name: str) -> None:
     """It is taken all the same."""
-    (warning,) = from_env(AVR_TOKEN="sesame").warnings
-    assert "AVR_TOKEN is short" in warning
+    (warning,) = from_env(**{name: "sesame"}).warnings
+    assert f"{name} is short" in warning
     assert "sesame" not in warning
-    assert from_env(AVR_TOKEN="0123456789abcdef").warnings == ()
+    assert from_env(**{name: "0123456789abcdef"}).warnings == ()
 
 
 def test_audiosocket_is_off_unless_it_is_asked_for() -> None:

@@ -15,7 +15,9 @@ from avr_bridge import BridgeConfig, ModelConfig, Secret, ServerConfig, TalkConf
 from avr_bridge.testing.realtime import SimulatedRealtime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
+
+    from avr_bridge.telemetry.journal import Listener
 
 
 @attrs.frozen
@@ -49,6 +51,7 @@ async def open_bridge(
     *,
     token: str | None = None,
     metrics_token: str | None = None,
+    listeners: Sequence[Listener] = (),
     **model: Any,
 ) -> AsyncGenerator[Bridge]:
     """The simulator and the bridge on free ports of the loopback."""
@@ -66,7 +69,7 @@ async def open_bridge(
                 ),
                 talk=TalkConfig(fallback_file="off"),
             )
-            addresses = await nursery.start(partial(serve, config))
+            addresses = await nursery.start(partial(serve, config, listeners=listeners))
             yield Bridge(addresses[0], simulator, log)
             nursery.cancel_scope.cancel()
 

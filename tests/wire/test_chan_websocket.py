@@ -62,7 +62,7 @@ async def test_a_call_from_end_to_end(question: bytes, in_json: bool) -> None:
                 await trio.sleep(0.5)
                 leg.say(ulaw(question))
                 await leg.wait_heard(1000)
-                await trio.sleep(len(question) / 16_000)
+                await leg.wait_quiet(1500)
             (ended,) = await bridge.wait_ended()
     assert driver.answered
     assert likeness(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
@@ -237,7 +237,7 @@ async def test_a_leg_under_another_server(question: bytes) -> None:
                 await trio.sleep(0.5)
                 leg.say(ulaw(question))
                 await leg.wait_heard(1000)
-                await trio.sleep(len(question) / 16_000)
+                await leg.wait_quiet(1500)
             nursery.cancel_scope.cancel()
     assert likeness(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
     assert [line["reason"] for line in log if line["event"] == "call ended"] == ["caller_hung_up"]

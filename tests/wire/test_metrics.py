@@ -6,6 +6,7 @@ import httpx2
 import pytest
 import trio
 
+from avr_bridge.telemetry.journal import AnswerStarted, CallBegan, CallEnded, Moment
 from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
 from avr_bridge.testing import CallTool, Say, Script, SimulatedRealtime, clip, read_wav
 from avr_bridge.testing.caller import open_simulated_call
@@ -110,3 +111,42 @@ async def test_callers_without_the_secret_are_counted() -> None:
             text = (await page(bridge, Authorization=f"Bearer {OTHER}")).text
     assert value(text, "avr_bridge_calls_refused_total", why="token") == 1
     assert value(text, "avr_bridge_calls_refused_total", why="limit") == 0
+
+
+async def test_two_bridges_in_one_program() -> None:
+    """Each has numbers of its own."""
+    with trio.fail_after(LIMIT_S):
+        async with (
+            open_bridge() as first,
+            open_bridge() as second,
+            open_simulated_call(first.ws) as call,
+        ):
+            await call.wait_heard_speech()
+            pages = [(await page(bridge)).text for bridge in (first, second)]
+    assert [value(text, "avr_bridge_calls") for text in pages] == [1, 0]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "http"])
+async def test_a_program_listens_to_all_calls(transport: str) -> None:
+    """Listeners of `serve` are told of each call under its own id, from its beginning to its end,
+    with how it came."""
+    told: dict[str, list[Moment]] = {}
+
+    def listen(uuid: str, moment: Moment) -> None:
+        told.setdefault(uuid, []).append(moment)
+
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(listeners=[listen]) as bridge:
+            address = bridge.ws if transport == "websocket" else bridge.stream
+            for uuid in ("a", "b"):
+                async with open_simulated_call(address, uuid=uuid) as call:
+                    await call.wait_heard_speech()
+            await bridge.wait_ended(2)
+    assert told.keys() == {"a", "b"}
+    for uuid, moments in told.items():
+        began, ended = moments[0], moments[-1]
+        assert isinstance(began, CallBegan)
+        assert isinstance(ended, CallEnded)
+        assert (began.uuid, began.transport) == (uuid, transport)
+        assert (ended.summary.uuid, ended.summary.transport) == (uuid, transport)
+        assert [one for one in moments if isinstance(one, AnswerStarted)]

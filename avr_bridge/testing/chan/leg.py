@@ -55,6 +55,7 @@ class SimulatedLeg:
         self.closed: WireClosed | None = None
         self.speaks = True
         self.clock_stands = False
+        self._quiet_frames = 0
         self._silence = driver.fmt.silence(driver.fmt.frame_samples)
         self._wire = wire
         self._starts = starts
@@ -78,6 +79,7 @@ class SimulatedLeg:
                 for event in events:
                     await self._tell(event)
                 self.heard += frame
+                self._quiet_frames = self._quiet_frames + 1 if frame == self._silence else 0
                 self._news()
             while self._keys:
                 await self._tell(self.driver.key(self._keys.pop(0)))
@@ -152,6 +154,11 @@ class SimulatedLeg:
     async def wait_said(self) -> None:
         """Wait until all was said."""
         while self._to_say:
+            await self._changed.wait()
+
+    async def wait_quiet(self, quiet_ms: float = 1000) -> None:
+        """Wait until nothing but silence was heard for so long."""
+        while self._quiet_frames * FRAME_MS < quiet_ms:
             await self._changed.wait()
 
     @property
