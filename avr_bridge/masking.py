@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Mask", "masked_address"]
+__all__ = ["MASKED", "Mask", "masked_address"]
 
 MASKED = "***"
 

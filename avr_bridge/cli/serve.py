@@ -25,6 +25,7 @@ from avr_bridge.errors import ConfigError
 from avr_bridge.sections import MOST_WORKERS
 from avr_bridge.server.workers_parent import WorkersParent, usable_cores, worker_command
 from avr_bridge.telemetry import configure_logging, get_logger
+from avr_bridge.telemetry.budget import price_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -93,9 +94,14 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
 def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
     """The settings, or all their faults on standard error and exit code 2."""
     try:
-        return BridgeConfig.from_env(environ)
+        config = BridgeConfig.from_env(environ)
+        if config.talk.max_cost_usd:
+            configure_logging(config.log, mask=config.mask())  # a list of prices may be wrong
+        if fault := price_fault(config):
+            raise ConfigError([fault])
     except ConfigError as error:
         _exit_for(error)
+    return config
 
 
 def _exit_for(error: ConfigError) -> NoReturn:

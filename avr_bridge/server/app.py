@@ -26,13 +26,14 @@ from avr_bridge.caller.metadata import bounded
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
 from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
-from avr_bridge.errors import CallerGone
+from avr_bridge.errors import CallerGone, ConfigError
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
 from avr_bridge.server.lobby import Lobby
 from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
+from avr_bridge.telemetry.budget import price_fault
 from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
 from avr_bridge.tools import AmiClient, LegId, load_tools, manager_of
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from avr_bridge.caller.audiosocket import AudioSocketTransport
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig, Secret
+    from avr_bridge.server.model_probe import ModelProbe
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
@@ -99,6 +101,7 @@ def create_app(
     running: RunningCalls | None = None,
     dial: Dial | None = None,
     on_call_ended: Callable[[CallSummary], None] | None = None,
+    probe: ModelProbe | None = None,
     listeners: Sequence[Listener] = (),
     metrics: MetricsPage | None = None,
 ) -> QuartTrio:
@@ -110,9 +113,15 @@ def create_app(
         running: Where the calls are found that run; default: a list of its own.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
+        probe: Says whether the model answers, for ``/readyz``; whoever made it runs it.
         listeners: Told what happens in each call, as `run_call`'s are.
         metrics: What ``/metrics`` tells; default: of this application's calls.
+
+    Raises:
+        ConfigError: There is a limit of cost and no price.
     """
+    if fault := price_fault(config):
+        raise ConfigError([fault])
     door, running = admission or Admission(config.server), running or RunningCalls()
     metrics = metrics or MetricsPage(door, running, config.server.max_calls)
     lobby, seldom = Lobby(), SeldomLog()
@@ -248,8 +257,8 @@ def create_app(
 
     @app.get("/readyz")
     async def ready() -> tuple[dict[str, Any], int]:
-        """Whether a new call would be let in: for load balancers."""
-        why_not = door.refusal_of_all()
+        """Whether a new call would be let in, and answered: for load balancers."""
+        why_not = door.refusal_of_all() or (probe.why_not if probe else None)
         return ({"status": "ready"}, 200) if why_not is None else ({"status": why_not}, 503)
 
     @app.get("/metrics")
