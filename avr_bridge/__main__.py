@@ -1,6 +1,6 @@
 """``python -m avr_bridge`` and the console script ``avr-bridge``, which are the same.
 
-First come the signals, then the imports.
+First come the signals, then the imports. What a probe starts every few seconds imports least.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["serve"]:
         early_signals.heed()
+    if sys.argv[1:2] == ["health"]:
+        from avr_bridge.health import run_in_short
+
+        code = run_in_short(sys.argv[1:])
+        if code is not None:
+            sys.exit(code)
     from avr_bridge.cli import main as run_command
 
     run_command()

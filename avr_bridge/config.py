@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 import environ
 
+from avr_bridge.environment import unquoted
 from avr_bridge.errors import ConfigError
 from avr_bridge.masking import Mask
 from avr_bridge.proxies import is_loopback, proxy_for
@@ -30,7 +31,7 @@ from avr_bridge.sections import (
     TalkConfig,
     ToolsConfig,
 )
-from avr_bridge.settings import Secret, Setting, mask_of, unquoted
+from avr_bridge.settings import Secret, Setting, mask_of, secrets_in_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +41,7 @@ __all__ = [
     "BridgeConfig",
     "LogConfig",
     "ModelConfig",
+    "Reading",
     "Secret",
     "ServerConfig",
     "TalkConfig",
@@ -91,16 +93,13 @@ class BridgeConfig:
         Raises:
             ConfigError: With one line for each setting that cannot be.
         """
-        given = _cleaned(os.environ if environ is None else environ)
-        variables, faults = _with_files(given)
-        mask = Mask(variables[one.env] for one in _secret_settings() if one.env in variables)
-        faults += [line for kind in SECTIONS.values() for line in _faults(kind, variables, mask)]
-        faults += _contradictions(variables, key_given="OPENAI_API_KEY_FILE" in given)
-        if faults:
-            raise ConfigError(faults)
-        variables, warnings = _modernised(variables)
-        sections: dict[str, Any] = {name: _load(kind, variables) for name, kind in SECTIONS.items()}
-        return cls(**sections, warnings=tuple(warnings))
+        reading = Reading.of(os.environ if environ is None else environ)
+        if reading.faults:
+            raise ConfigError(reading.faults)
+        sections: dict[str, Any] = {
+            name: _load(kind, reading.variables) for name, kind in SECTIONS.items()
+        }
+        return cls(**sections, warnings=reading.warnings)
 
     def mask(self) -> Mask:
         """Takes every secret of these settings out of a text."""
@@ -115,6 +114,44 @@ SECTIONS: dict[str, type] = {
     "tools": ToolsConfig,
     "log": LogConfig,
 }
+
+
+@attrs.frozen
+class Reading:
+    """An environment, read as far as it goes. `BridgeConfig.from_env` and ``avr-bridge explain``.
+
+    Attributes:
+        given: Values by name as they were found: without quotes, empty ones left out, each second
+            name also under its first, files still unread.
+        variables: Values by setting as they count. Those that cannot be are missing.
+        faults: One line for each setting that cannot be.
+        warnings: What was changed or ignored.
+        mask: Takes every secret out of a text.
+    """
+
+    given: dict[str, str] = attrs.field(repr=False)
+    variables: dict[str, str] = attrs.field(repr=False)
+    faults: list[str]
+    warnings: tuple[str, ...]
+    mask: Mask
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Self:
+        """Read it. Never raises; no value of a secret is in a fault or a warning."""
+        given = _cleaned(environ)
+        variables, faults = _with_files(given)
+        known = [one for kind in SECTIONS.values() for one in settings_of(kind)]
+        mask = _mask_of(variables, known)
+        bad = {
+            one.env: fault
+            for one in known
+            if one.env in variables and (fault := one.fault(variables[one.env], mask))
+        }
+        faults += bad.values()
+        faults += _contradictions(variables, key_given="OPENAI_API_KEY_FILE" in given)
+        sound = {name: value for name, value in variables.items() if name not in bad}
+        sound, warnings = _modernised(sound)
+        return cls(given, sound, faults, tuple(warnings), mask)
 
 
 def settings_of(kind: type) -> list[Setting]:
@@ -163,6 +200,16 @@ def _with_files(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     return variables, faults
 
 
+def _mask_of(variables: Mapping[str, str], known: list[Setting]) -> Mask:
+    """For the secrets, those within addresses too: also of settings that cannot be."""
+    secrets = [variables[one.env] for one in known if one.file_env and one.env in variables]
+    for one in known:
+        value = variables.get(one.env, "")
+        if "://" in value or one.env in PROXY_VARIABLES:
+            secrets += secrets_in_address(value)
+    return Mask(secrets)
+
+
 def _read_secret(path: str) -> str:
     with open(path, "rb") as file:
         data = file.read(MAX_SECRET_FILE_BYTES + 1)
@@ -176,14 +223,6 @@ def _read_secret(path: str) -> str:
     if not value:
         raise ValueError("the file is empty")
     return value
-
-
-def _faults(kind: type, variables: Mapping[str, str], mask: Mask) -> list[str]:
-    return [
-        fault
-        for known in settings_of(kind)
-        if known.env in variables and (fault := known.fault(variables[known.env], mask))
-    ]
 
 
 def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[str]:
@@ -263,6 +302,12 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             )
     if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
         warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
+    webhook = urlsplit(variables.get("AVR_CALL_WEBHOOK", ""))
+    if webhook.scheme == "http" and not is_loopback(webhook.hostname or ""):
+        warnings.append(
+            "AVR_CALL_WEBHOOK is not encrypted (http://) and not on this machine: "
+            "what callers say can be read on the way"
+        )
     warnings += [
         f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
         for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")

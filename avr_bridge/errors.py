@@ -48,7 +48,15 @@ class CallerGone(AvrBridgeError):
 
 
 class UpstreamError(AvrBridgeError):
-    """Base of everything that goes wrong on the model's side."""
+    """Base of everything that goes wrong on the model's side.
+
+    Attributes:
+        status: HTTP status of the answer that said so; None if none did.
+        error_code: The server's own name for it, such as ``insufficient_quota``; "" if unknown.
+    """
+
+    status: int | None = None
+    error_code: str = ""
 
 
 class UpstreamUnavailable(UpstreamError):

@@ -5,6 +5,7 @@ Declarations only; `config.py` reads the environment into them, `settings.py` pa
 
 from __future__ import annotations
 
+from avr_bridge.environment import DEFAULT_HOST, DEFAULT_PORT
 from avr_bridge.model_section import DEFAULT_ENDPOINT, DEFAULT_MODEL, ModelConfig
 from avr_bridge.settings import (
     Secret,
@@ -42,14 +43,14 @@ class ServerConfig:
 
     host: str = setting(
         "AVR_HOST",
-        default="0.0.0.0",
+        default=DEFAULT_HOST,
         parse=text,
         expected="an address to listen on",
         help="Address to listen on. The default is every IPv4 address, as avr-core needs it.",
     )
     port: int = setting(
         "PORT",
-        default=6030,
+        default=DEFAULT_PORT,
         parse=whole_number(0, 65535),
         expected="a port number, 0 to 65535 (0: any free one)",
         help="Port of both transports, WebSocket and HTTP.",
@@ -69,6 +70,14 @@ class ServerConfig:
         expected="a secret of ASCII signs without blanks",
         help="Secret that whoever reads `/metrics` must give, so that a monitor needs no right to "
         "place calls. Unset: AVR_TOKEN, if that is set.",
+    )
+    console: bool = setting(
+        "AVR_CONSOLE",
+        default=False,
+        parse=switch,
+        expected="on or off",
+        help="Whether `/console` serves a page that places calls and shows those that run. To this "
+        "machine only, unless AVR_TOKEN is set.",
     )
     workers: int | None = setting(
         "AVR_WORKERS",
@@ -113,6 +122,14 @@ class ServerConfig:
         expected="milliseconds, 0 (never) to 10000",
         help="Lag of the event loop from which new calls are refused, so that running ones "
         "stay good.",
+    )
+    ready_checks_model: bool = setting(
+        "AVR_READY_CHECKS_MODEL",
+        default=False,
+        parse=switch,
+        expected="on or off",
+        help="Whether `/readyz` also needs that the model answers: tried every 30 s, by a session "
+        "that is set up and closed.",
     )
     batch_ms: int | None = setting(
         "AVR_BATCH_MS",
@@ -205,6 +222,21 @@ class TalkConfig:
         parse=number(0.0, 86_400.0),
         expected="seconds, 0 (no limit) to 86400",
         help="Longest call; then the model says goodbye and the call is hung up.",
+    )
+    max_cost_usd: float = setting(
+        "AVR_MAX_COST_PER_CALL",
+        default=0.0,
+        parse=number(0.0, 10_000.0),
+        expected="US dollars, 0 (no limit) to 10000",
+        help="Most that a call may cost by the list of prices; then the model says goodbye and the "
+        "call is hung up. Refused at start for a model without a price.",
+    )
+    max_tokens: int = setting(
+        "AVR_MAX_TOKENS_PER_CALL",
+        default=0,
+        parse=whole_number(0, 1_000_000_000),
+        expected="a whole number, 0 (no limit) to 1000000000",
+        help="The same for tokens: all that its answers took and made, cached ones included.",
     )
     fallback_file: str | None = setting(
         "AVR_FALLBACK_FILE",
@@ -322,4 +354,25 @@ class LogConfig:
         parse=text,
         expected="a TOML file's path",
         help="Prices that go before those that ship, for the estimated cost of calls.",
+    )
+    calls: str | None = setting(
+        "AVR_LOG_CALLS",
+        default=None,
+        parse=text,
+        expected="ids of calls, or patterns with * and ?, with commas between",
+        help="Calls of which every line is logged, debug too, whatever AVR_LOG_LEVEL is.",
+    )
+    webhook: str | None = setting(
+        "AVR_CALL_WEBHOOK",
+        default=None,
+        parse=url("http", "https"),
+        expected="an http or https address",
+        help="Address that gets the record of each call, with its transcript, when it is over.",
+    )
+    webhook_secret: Secret | None = setting(
+        "AVR_CALL_WEBHOOK_SECRET",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="Signs these records, so that the receiver knows where they come from.",
     )

@@ -14,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 import attrs
 import environ
 
+from avr_bridge.environment import unquoted
 from avr_bridge.errors import ConfigError
-from avr_bridge.masking import Mask, masked_address
+from avr_bridge.masking import MASKED, Mask, masked_address
 
 __all__ = [
     "Secret",
@@ -24,6 +25,7 @@ __all__ = [
     "choice",
     "mask_of",
     "number",
+    "secrets_in_address",
     "section",
     "setting",
     "switch",
@@ -101,6 +103,16 @@ class Setting:
             raise ConfigError([fault])
         return self.parse(value)
 
+    def written(self, value: Any) -> str:
+        """A value of this setting as somebody would set it, "" for none; a secret is ``***``."""
+        if value is None:
+            return ""
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        if isinstance(value, Secret):
+            return MASKED
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
     def fault(self, value: Any, mask: Mask | None = None) -> str | None:
         """What is wrong with `value`, in one line that names the setting; None if nothing.
 
@@ -116,7 +128,7 @@ class Setting:
 
     def _shown(self, value: Any, mask: Mask) -> str:
         if isinstance(value, Secret) or self.parse == Secret.parse:
-            return "***"
+            return MASKED
         shown = mask(masked_address(str(value)))
         cut = "..." if len(shown) > LONGEST_SHOWN_CHARS else ""
         return f"{shown[:LONGEST_SHOWN_CHARS]}{cut}"
@@ -157,10 +169,10 @@ def _secrets_in(section: Any) -> Iterator[str]:
         if isinstance(value, Secret):
             yield value.reveal()
         elif isinstance(value, str) and "@" in value:
-            yield from _secrets_in_address(value)
+            yield from secrets_in_address(value)
 
 
-def _secrets_in_address(address: str) -> Iterator[str]:
+def secrets_in_address(address: str) -> Iterator[str]:
     """The user and password of an address, in every form in which they are sent or shown."""
     try:
         user_info = urlsplit(address if "://" in address else f"//{address}").netloc
@@ -172,14 +184,6 @@ def _secrets_in_address(address: str) -> Iterator[str]:
     plain = unquote(given)
     yield from (given, plain, base64.b64encode(plain.encode()).decode())
     yield from (given.partition(":")[2], plain.partition(":")[2])
-
-
-def unquoted(value: str) -> str:
-    """`value` without surrounding blanks and without one pair of quotes around it."""
-    value = value.strip()
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
-        return value[1:-1]
-    return value
 
 
 def text(value: str) -> str:

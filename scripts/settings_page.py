@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avr_bridge.config import SECTIONS, settings_of
+from avr_bridge.explaining import TITLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 HEAD = """# Settings
@@ -19,14 +20,6 @@ It is a fault to set both, and if the file cannot be read or is empty.
 
 This page is made from the code by `make docs`.
 """
-TITLES = {
-    "model": "The model",
-    "talk": "The conversation",
-    "server": "The port",
-    "audio": "Sound",
-    "tools": "Call control",
-    "log": "Logs",
-}
 
 
 def page() -> str:
@@ -36,19 +29,10 @@ def page() -> str:
         parts += ["", f"## {TITLES[name]}", "", "| variable | default | meaning | may be |"]
         parts.append("|---|---|---|---|")
         for known in settings_of(kind):
-            default = _written(known.default)
+            default = f"`{written}`" if (written := known.written(known.default)) else ""
             name = f"`{known.env}`" + (f", `{known.file_env}`" if known.file_env else "")
             parts.append(f"| {name} | {default} | {known.help} | {known.expected} |")
     return "\n".join(parts) + "\n"
-
-
-def _written(default: object) -> str:
-    """A default as somebody would set it."""
-    if default is None:
-        return ""
-    if isinstance(default, bool):
-        return "`on`" if default else "`off`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
 if __name__ == "__main__":

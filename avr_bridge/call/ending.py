@@ -29,6 +29,7 @@ CLOSE_CODES = {
     EndReason.MODEL_CLOSED: 1011,
     EndReason.MODEL_FAILED: 1011,
     EndReason.BRIDGE_HUNG_UP: 1000,
+    EndReason.BUDGET_REACHED: 1000,
     EndReason.BRIDGE_STOPPED: 1001,
     EndReason.CANCELLED: 1001,
     EndReason.INTERNAL_ERROR: 1011,

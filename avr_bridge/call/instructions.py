@@ -62,6 +62,7 @@ class CallSettings:
     Attributes:
         tools: Names of the tools to offer; None: all.
         metadata: The call's metadata, with what the address added.
+        log_all: Whether every line of the call is logged, debug too.
     """
 
     instructions: str
@@ -69,6 +70,7 @@ class CallSettings:
     voice: str | None = None
     welcome: str | None = None
     tools: tuple[str, ...] | None = None
+    log_all: bool = False
 
 
 class _Answer(msgspec.Struct):
@@ -79,6 +81,7 @@ class _Answer(msgspec.Struct):
     welcome: Annotated[str, Meta(max_length=MOST_WELCOME_CHARS)] | None = None
     tools: list[str] | None = None
     metadata: dict[str, str] = {}
+    log: Any = None  # a later addition: whoever had a field of that name goes on working
 
 
 _answer_decoder = msgspec.json.Decoder(_Answer)
@@ -91,9 +94,9 @@ async def settings_for_call(
 
     The URL is asked with the header ``X-AVR-UUID`` and the call's metadata as query (a name that
     the URL has itself stays the URL's), and must answer ``{"system": "..."}`` (the contract of
-    avr-sts-openai); it may add ``voice``, ``welcome``, ``tools`` (names) and ``metadata``.
-    ``{name}`` in a prompt stands for a value of the metadata, which is only ever text; an unknown
-    name stays as it is.
+    avr-sts-openai); it may add ``voice``, ``welcome``, ``tools`` (names), ``metadata`` and
+    ``log`` (``debug``). ``{name}`` in a prompt stands for a value of the metadata, which is only
+    ever text; an unknown name stays as it is.
     """
     settings = await _first_source(config, uuid, metadata, log)
     values = settings.metadata
@@ -125,6 +128,7 @@ async def _first_source(
                 answer.voice or None,
                 answer.welcome or None,
                 None if answer.tools is None else tuple(answer.tools),
+                log_all=answer.log == "debug",
             )
     if config.instructions_file:
         try:

@@ -37,8 +37,9 @@ from avr_bridge.call.turn_clock import TurnClock
 from avr_bridge.call.uplink import Uplink
 from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut
 from avr_bridge.errors import CallerGone
-from avr_bridge.telemetry import get_logger
+from avr_bridge.telemetry import bind_call, get_logger, log_all_of, log_no_more_of
 from avr_bridge.telemetry.journal import CallEnded, Journal, Listener
+from avr_bridge.telemetry.moments import MomentLog
 from avr_bridge.telemetry.summary import summary_fields
 from avr_bridge.tools import AmiClient, CallContext, Toolbox, load_tools
 
@@ -102,7 +103,7 @@ async def run_call(
     ending = CallEnding()
     stats = CallStats(started_s=trio.current_time())
     tally = CallTally()
-    journal = Journal([tally.take, *listeners])
+    journal = Journal([tally.take, MomentLog(config.log), *listeners])
     uplink = Uplink(config.audio.resampler)
     give_orders, take_orders = trio.open_memory_channel[Order](ORDERS_WAITING)
     give_start, take_start = trio.open_memory_channel[CallStarted](1)
@@ -122,12 +123,15 @@ async def run_call(
 
     async def converse_to_the_end(nursery: trio.Nursery) -> None:
         start = await take_start.receive()
+        bind_call(start.uuid)
         log = get_logger().bind(call=start.uuid)
         log.info("call started", metadata_keys=sorted(transport.metadata))
         effective = config
         if not play_recorded_greeting(config.talk, start.fmt, line, log):
             effective = attrs.evolve(config, talk=without_greeting_file(config.talk))
         settings = await settings_for_call(config.model, start.uuid, transport.metadata, log)
+        if settings.log_all:
+            log_all_of(start.uuid)
         context = CallContext(start.uuid, settings.metadata)
         who = control or AmiClient(config.tools.ami_url)
         nursery.start_soon(run_tools, take_jobs, line.toolbox, who, context, journal)
@@ -159,6 +163,7 @@ async def run_call(
         fields = summary_fields(summary, metadata_values=config.log.content)
         get_logger().info("call ended", **fields)
         journal.tell(CallEnded(trio.current_time(), summary))
+        log_no_more_of(stats.uuid)
         if on_ended is not None:
             on_ended(summary)
     if failures is not None:

@@ -20,6 +20,7 @@ from avr_bridge.call.toolwork import ControlJob, ToolJob
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed
 from avr_bridge.telemetry import ContentLog
+from avr_bridge.telemetry.budget import Budget
 from avr_bridge.telemetry.journal import ResponseDone, Transcribed, Transcript, WaitedTooLong
 from avr_bridge.telemetry.prices import load_prices
 from avr_bridge.upstream import events
@@ -97,6 +98,8 @@ class Talk:
         self._stats = line.stats
         self._journal = line.journal
         self._prices = load_prices(config.log.prices_file)
+        self._budget = Budget(config.talk)
+        self._wrapping_up = False
         self._log = log
         self._also_due_s = also_due_s
         self._content = ContentLog(config.log, log)
@@ -134,6 +137,7 @@ class Talk:
         if event is not None:
             self._note(event)
             self.do(self._machine.handle(event, now_s))
+            self._keep_to_budget(now_s)
         if now_s >= self._machine.next_deadline_s:
             self.do(self._machine.tick(now_s))
 
@@ -151,11 +155,32 @@ class Talk:
                 cost_usd = self._prices.cost_usd(self._machine.model, usage)
                 status = response.status or "completed"
                 self._journal.tell(ResponseDone(trio.current_time(), status, usage, cost_usd))
+                if usage is not None or status != "failed":  # what failed at once cost nothing
+                    self._spend(cost_usd, usage.tokens_in + usage.tokens_out if usage else 0)
             case events.CallerTranscript():
                 usage = usage_of_transcription(event.usage)
                 model = self._config.model.transcription_model
                 cost_usd = self._prices.cost_usd(model, usage)
                 self._journal.tell(Transcribed(trio.current_time(), usage, cost_usd))
+                self._spend(cost_usd)
+
+    def _spend(self, cost_usd: float | None, tokens: int = 0) -> None:
+        unknown_before = self._budget.incomplete
+        self._budget.spend(cost_usd, tokens)
+        if self._budget.counts_cost and self._budget.incomplete and not unknown_before:
+            self._log.warning("the limit of cost counts without what has no price")
+
+    def _keep_to_budget(self, now_s: float) -> None:
+        """Has the call end when it has used what it may; once."""
+        if self._budget.reached and not self._wrapping_up:
+            self._wrapping_up = True
+            self._log.info(
+                "budget reached",
+                limit=self._budget.reached,
+                tokens=self._budget.tokens,
+                cost_usd=round(self._budget.cost_usd, 6),
+            )
+            self.do(self._machine.budget_spent(self._budget.reached, now_s))
 
     def _tell(self, actions: list[Action]) -> None:
         """Do what the machine decided on news that did not come from the model."""
@@ -199,7 +224,10 @@ class Talk:
 
     def _control_done(self, control: Control, failure: str | None) -> None:
         self._log.info("call control", action=control.action, failure=failure)
-        if control.by_bridge:
+        if control.limit:
+            detail = control.limit + (f"; {failure}" if failure else "")
+            self._ending.end(EndReason.BUDGET_REACHED, detail)
+        elif control.by_bridge:
             self._ending.end(EndReason.BRIDGE_HUNG_UP, failure or "")
         elif failure is not None:
             self._tell(self._machine.control_failed(failure, trio.current_time()))

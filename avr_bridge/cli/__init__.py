@@ -1,4 +1,4 @@
-"""The command line: ``avr-bridge serve | demo | call | simulate | soak``.
+"""The command line: ``avr-bridge serve | explain | check | health | demo | call | ...``.
 
 Each command has a module of its own, loaded when it is called.
 """
@@ -16,6 +16,9 @@ __all__ = ["main"]
 
 COMMANDS = {
     "serve": "Run the bridge (the container's command).",
+    "explain": "Show every setting: its value, where it came from, and what nobody reads.",
+    "check": "Try the key and the model as a call would, and say what is wrong.",
+    "health": "Ask the bridge on this machine whether it is well (for HEALTHCHECK).",
     "demo": "Hear one call through the bridge, with a simulated model unless a key is set.",
     "call": "Place one call to any STS container and say what happened.",
     "simulate": "Run the simulated Realtime model alone.",

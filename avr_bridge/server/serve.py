@@ -5,6 +5,7 @@ Hypercorn's settings and its signals stand here; the routes are `app.py`'s.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,10 +18,13 @@ from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import CARRY_LEG, create_app
 from avr_bridge.server.audiosocket import AudioSocketServer
+from avr_bridge.server.console.console import Console
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 from avr_bridge.server.metrics import MetricsPage
+from avr_bridge.server.model_probe import ModelProbe
 from avr_bridge.server.sockets import BACKLOG, listen_tcp
+from avr_bridge.server.webhook import CallWebhook
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -84,21 +88,33 @@ async def serve(
     metrics = MetricsPage(admission, running, config.server.max_calls, seat)
     farewell_pcm = clip_of(config.server.farewell_file, "farewell")
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
+    webhook = _webhook_of(config, metrics)
+    probe = ModelProbe(config.model, dial=dial) if config.server.ready_checks_model else None
+    console = None
+    if config.server.console:
+        console = Console(config, admission, seat)
     app = create_app(
         config,
         admission=admission,
         running=running,
         dial=dial,
         on_call_ended=on_call_ended,
-        listeners=listeners,
+        probe=probe,
+        listeners=[*listeners, webhook.listen] if webhook else listeners,
         metrics=metrics,
+        console=console,
     )
     drained = trio.Event()
+    drained_s = math.inf
 
     async def wait_drained() -> None:
+        nonlocal drained_s
         await (shutdown or trio.sleep_forever)()
         await drain(running, admission, config.server.drain_s, farewell_pcm, hurry)
         drained.set()
+        drained_s = trio.current_time()
+        if console is not None:
+            console.close()  # its pages would wait until they are cut
 
     failures: list[BaseException] = []
     try:
@@ -106,6 +122,10 @@ async def serve(
             nursery.start_soon(admission.watch_lag)
             nursery.start_soon(metrics.write_regularly)
             nursery.start_soon(run_rhythm, config.server.batch_ms)
+            if probe is not None:
+                nursery.start_soon(probe.run)
+            if webhook is not None:
+                nursery.start_soon(webhook.run)
             async with trio.open_nursery() as serving:
                 if config.server.audiosocket_port is not None:
                     audiosocket = AudioSocketServer(
@@ -125,6 +145,8 @@ async def serve(
                     task_status=task_status,
                     worker=worker,
                 )
+            if webhook is not None:
+                await webhook.finish(min(drained_s, trio.current_time()) + GRACEFUL_S)
             nursery.cancel_scope.cancel()
     except* OSError as group:
         failures = _leaves(group)
@@ -154,6 +176,13 @@ class _With(trio.TaskStatus[list[str]]):
 
     def started(self, value: list[str] | None = None) -> None:
         self._told.started([*(value or []), *self._more])
+
+
+def _webhook_of(config: BridgeConfig, metrics: MetricsPage) -> CallWebhook | None:
+    if config.log.webhook is None:
+        return None
+    secret, count = config.log.webhook_secret, metrics.metrics.count_record
+    return CallWebhook(config.log.webhook, secret, count=count)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from avr_bridge.telemetry.logs import ContentLog, configure_logging, get_logger
+from avr_bridge.telemetry.levels import log_all_of, log_no_more_of
+from avr_bridge.telemetry.logs import ContentLog, bind_call, configure_logging, get_logger
 from avr_bridge.telemetry.seldom import SeldomLog
 
-__all__ = ["ContentLog", "SeldomLog", "configure_logging", "get_logger"]
+__all__ = [
+    "ContentLog",
+    "SeldomLog",
+    "bind_call",
+    "configure_logging",
+    "get_logger",
+    "log_all_of",
+    "log_no_more_of",
+]

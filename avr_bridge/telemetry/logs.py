@@ -16,18 +16,12 @@ import structlog
 
 from avr_bridge.masking import Mask
 from avr_bridge.telemetry.background import BackgroundStream
+from avr_bridge.telemetry.levels import Levels
 
 if TYPE_CHECKING:
     from avr_bridge.config import LogConfig
 
-__all__ = ["ContentLog", "configure_logging", "get_logger"]
-
-_LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+__all__ = ["ContentLog", "bind_call", "configure_logging", "get_logger"]
 
 
 def configure_logging(
@@ -42,7 +36,7 @@ def configure_logging(
     What libraries log, from warnings on, becomes lines of ours.
 
     Args:
-        config: Level and format.
+        config: Level and format, and the calls of which every line is logged.
         stream: Where lines go; default standard error.
         mask: Takes secrets out of every line; default: only what looks like a key.
         background: Write from a thread, so that a reader who stalls stalls nothing else.
@@ -63,11 +57,12 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            Levels(config.level, config.calls),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *final,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level]),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(
             cast("TextIO", _Unfailing(written, mask or Mask()))
         ),
@@ -110,6 +105,11 @@ class _Unfailing:
 def get_logger() -> Any:
     """A logger; `bind(call=...)` adds fields to every line of the one returned."""
     return structlog.get_logger()
+
+
+def bind_call(uuid: str) -> None:
+    """Name the call on every line of this task and of those that it starts, a library's too."""
+    structlog.contextvars.bind_contextvars(call=uuid)
 
 
 class ContentLog:

@@ -40,12 +40,17 @@ if TYPE_CHECKING:
     from avr_bridge.telemetry.journal import Moment
     from avr_bridge.telemetry.usage import Usage
 
-__all__ = ["OF_THE_WORST", "Live", "Metrics", "Refusal"]
+__all__ = ["OF_THE_WORST", "Live", "Metrics", "RecordOutcome", "Refusal"]
 
-type Refusal = Literal["limit", "overload", "stopping", "token"]
+type Refusal = Literal["limit", "overload", "page", "stopping", "token"]
 """Why a caller was not let in."""
 
-REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "stopping", "token")
+REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "page", "stopping", "token")
+
+type RecordOutcome = Literal["delivered", "dropped"]
+"""What becomes of the record of a call."""
+
+RECORD_OUTCOMES: tuple[RecordOutcome, ...] = ("delivered", "dropped")
 STATUSES = ("completed", "cancelled", "failed", "incomplete", "lost")
 TRANSPORTS_SHOWN = 20
 """Kinds of transports with a name of their own; an embedding program could make up more."""
@@ -153,6 +158,9 @@ class Metrics:
         self._heard = self._counter("transcribed_seconds", "Transcripts billed by time.")
         self._cost = self._counter("cost_dollars", "Estimated cost, where it is known.", "of")
         self._unpriced = self._counter("unpriced", "Of unknown cost.", "of")
+        self._records = self._counter(
+            "call_records", "Records of calls, by what became of them.", "outcome"
+        )
         self._begin_at_0(watchdogs)
         self.registry.register(self)
 
@@ -163,6 +171,10 @@ class Metrics:
     def refuse(self, why: Refusal) -> None:
         """A caller was not let in."""
         self._refused.labels(why).inc()
+
+    def count_record(self, outcome: RecordOutcome) -> None:
+        """A call's record was delivered to AVR_CALL_WEBHOOK, or will not be."""
+        self._records.labels(outcome).inc()
 
     def take(self, _uuid: str, moment: Moment) -> None:
         """A moment of a call: this is a listener."""
@@ -239,6 +251,8 @@ class Metrics:
             self._ended.labels(reason.value)
         for why in REFUSALS:
             self._refused.labels(why)
+        for outcome in RECORD_OUTCOMES:
+            self._records.labels(outcome)
         for status in STATUSES:
             self._responses.labels(status)
         for watchdog in watchdogs:

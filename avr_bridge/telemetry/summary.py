@@ -66,6 +66,9 @@ class EndReason(enum.Enum):
     BRIDGE_HUNG_UP = "bridge_hung_up"
     """The bridge ended it: the longest time was reached, or nobody was there."""
 
+    BUDGET_REACHED = "budget_reached"
+    """The bridge ended it: it had cost or used as much as a call may."""
+
     BRIDGE_STOPPED = "bridge_stopped"
     """The bridge itself is being stopped, and the call outlived the time for that."""
 

@@ -59,16 +59,18 @@ async def ask(
     *,
     headers: Mapping[str, str],
     body: Any = None,
+    content: bytes | None = None,
     most_bytes: int,
     through_proxy: bool,
 ) -> Answer:
-    """Send one request, with `body` as JSON if there is one, and read at most `most_bytes`.
+    """Send one request, with `body` as JSON or `content` as it is, and read at most `most_bytes`.
 
     Args:
         method: GET, POST, ...
         url: Absolute address with its query.
         headers: Besides the usual ones.
         body: A JSON value; None sends no body.
+        content: A body as it is, in place of `body`.
         most_bytes: What is longer is left unread.
         through_proxy: Whether the environment's proxy settings count.
 
@@ -80,7 +82,9 @@ async def ask(
             httpx2.AsyncClient(
                 verify=prepare_tls(), timeout=None, trust_env=through_proxy
             ) as client,
-            client.stream(method, url, headers={**UNPACKED, **headers}, json=body) as answer,
+            client.stream(
+                method, url, headers={**UNPACKED, **headers}, json=body, content=content
+            ) as answer,
         ):
             data = b""
             # Cancelling unwinds the client's nested generators, which `break` would leave behind.

@@ -90,6 +90,7 @@ class Timer(enum.Enum):
     CONTROL = "control"
     IDLE = "idle"
     LONGEST_CALL = "longest call"
+    BUDGET = "budget"
     SPEECH = "speech"
 
 

@@ -7,6 +7,7 @@ decided in `conversation.py`; JSON is `translation.py`'s.
 from __future__ import annotations
 
 import functools
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -49,7 +50,20 @@ MOST_LAG_S = 0.5
 PINGS_UNANSWERED = "pings unanswered"
 
 AUDIO_BACKLOG_MS = 500
-"""Caller audio not yet written. Older sound is worth less than newer: the oldest is dropped."""
+"""Caller audio that waits for a model that is too slow. Older sound is worth less than newer: the
+oldest is dropped."""
+
+STUCK_S = 0.5
+BUSY_S = 2.0
+"""Too slow is who does not take a message for so long, or leaves something waiting all the time for
+so long. To have taken what a caller sent at once, after a pause of the network, needs less."""
+
+MOST_AUDIO_MS = 20_000
+"""Caller audio not yet written, in any case: a network of the caller's that stalled sends all of it
+at once, and no word of it is to be lost."""
+
+APPEND_MS = 1_000
+"""In one message. The API takes 15 MiB, and other servers less."""
 
 
 class RealtimeConnection:
@@ -65,7 +79,8 @@ class RealtimeConnection:
         self._events: deque[ServerEvent | Unknown] = deque()
         self._commands: deque[Command] = deque()
         self._audio = bytearray()
-        self._audio_bound_bytes = 0
+        self._audio_format: AudioFormat | None = None
+        self._sending_since_s = self._busy_since_s = math.inf
         # Capacity 1: it says that there is something to write, not how much.
         self._bell, self._rung = trio.open_memory_channel[None](1)
         self.dropped_audio_bytes = 0
@@ -84,14 +99,17 @@ class RealtimeConnection:
         self._ring()
 
     def set_audio_format(self, fmt: AudioFormat) -> None:
-        """Bound the audio backlog for this format; what waits in an older format is dropped."""
-        self._audio_bound_bytes = fmt.bytes_of_ms(AUDIO_BACKLOG_MS)
+        """Audio is in this format from now on; what waits in an older one is dropped."""
+        self._audio_format = fmt
         self._audio.clear()
 
     def append_audio_nowait(self, data: bytes) -> None:
-        """Queue caller audio in the session's format. Newest wins; the loss is counted."""
+        """Queue caller audio in the session's format. Where the model is too slow the newest wins,
+        and the loss is counted."""
+        assert self._audio_format is not None
         self._audio += data
-        excess = len(self._audio) - self._audio_bound_bytes
+        most_ms = AUDIO_BACKLOG_MS if self._is_slow() else MOST_AUDIO_MS
+        excess = len(self._audio) - self._audio_format.bytes_of_ms(most_ms)
         if excess > 0:
             del self._audio[:excess]
             self.dropped_audio_bytes += excess
@@ -143,18 +161,32 @@ class RealtimeConnection:
         """Send what is queued, until cancelled or until the connection is gone."""
         try:
             async for _ in self._rung:
-                while self._commands:
-                    await self._send(self._commands.popleft())
-                if self._audio:
-                    append = AppendAudio(bytes(self._audio))
-                    self._audio.clear()
-                    await self._send(append)
+                self._busy_since_s = trio.current_time()
+                while self._commands or self._audio:
+                    if self._commands:
+                        await self._send(self._commands.popleft())
+                    else:
+                        await self._send(AppendAudio(self._next_audio()))
+                self._busy_since_s = math.inf
         except UpstreamClosed:
             return  # the reader sees the same and tells why
 
+    def _is_slow(self) -> bool:
+        now_s = trio.current_time()
+        return now_s - self._sending_since_s > STUCK_S or now_s - self._busy_since_s > BUSY_S
+
+    def _next_audio(self) -> bytes:
+        assert self._audio_format is not None
+        at_once = self._audio_format.bytes_of_ms(APPEND_MS)
+        audio = bytes(self._audio[:at_once])
+        del self._audio[:at_once]
+        return audio
+
     async def _send(self, command: Command) -> None:
+        self._sending_since_s = trio.current_time()
         for message in self._translator.write(command):
             await self._socket.send_message(message)
+        self._sending_since_s = math.inf
 
     def _ring(self) -> None:
         try:

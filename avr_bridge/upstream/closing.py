@@ -42,6 +42,7 @@ class Closing(Resuming):
         self._talk = talk
         self._control = PendingControl()
         self._idle_asked = False
+        self._spent = ""
         self._recording_plays = bool(talk.greeting_file)
 
     def tool_done(
@@ -93,6 +94,25 @@ class Closing(Resuming):
         """When the call has to end."""
         self._timers.set(Timer.LONGEST_CALL, deadline_s)
 
+    def budget_spent(self, limit: str, now_s: float) -> list[Action]:
+        """The call has used what it may by the setting `limit`: it ends with a goodbye.
+
+        What is being heard was paid for: it is heard first, if that takes no longer than a goodbye
+        may.
+        """
+        if self._control.is_final:
+            return []  # it is ending, and this was its goodbye
+        self._spent = limit
+        self._timers.set(Timer.BUDGET, now_s + self._talk.control_max_wait_s)
+        return self._all_quiet(now_s)
+
+    def _wrap_up(self, now_s: float) -> list[Action]:
+        limit, self._spent = self._spent, ""
+        self._timers.clear(Timer.BUDGET)
+        if self._control.is_final:
+            return []
+        return self._end_by_bridge(wording.BUDGET_SPENT, now_s, final=True, limit=limit)
+
     def _all_quiet(self, now_s: float) -> list[Action]:
         """Nothing runs and everything was heard: what waited for that may happen."""
         busy = self.gate.state is not Gate.FREE or self._tools.running or self._answers.unheard
@@ -101,6 +121,8 @@ class Closing(Resuming):
             return []
         if self._control.waits:
             return self._act()
+        if self._spent:
+            return self._wrap_up(now_s)
         if self._talk.idle_s:
             self._timers.set(Timer.IDLE, now_s + self._talk.idle_s)
         return []
@@ -118,8 +140,10 @@ class Closing(Resuming):
         self._idle_asked = True
         return self._tell_model(wording.CHECK_IN) + self._ask(now_s)
 
-    def _end_by_bridge(self, words: str, now_s: float, *, final: bool) -> list[Action]:
-        self._control.put(Control("hangup", by_bridge=True, final=final))
+    def _end_by_bridge(
+        self, words: str, now_s: float, *, final: bool, limit: str = ""
+    ) -> list[Action]:
+        self._control.put(Control("hangup", by_bridge=True, final=final, limit=limit))
         self._timers.set(Timer.CONTROL, now_s + self._talk.control_max_wait_s)
         if self.phase is not Phase.READY:
             return []

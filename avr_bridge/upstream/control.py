@@ -19,6 +19,7 @@ class Control:
     Attributes:
         by_bridge: The bridge itself ends the call (too long, nobody there), not a tool.
         final: Not even the caller's speech calls it off.
+        limit: The setting whose limit on cost or tokens ends the call; "" for any other reason.
     """
 
     action: Literal["hangup", "transfer"]
@@ -27,6 +28,7 @@ class Control:
     priority: int = 1
     by_bridge: bool = False
     final: bool = False
+    limit: str = ""
 
 
 class PendingControl:
@@ -39,6 +41,11 @@ class PendingControl:
     def waits(self) -> bool:
         """Whether something is to be done."""
         return self._waiting is not None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether what is to be done cannot be called off."""
+        return self._waiting is not None and self._waiting.final
 
     def put(self, control: Control) -> None:
         """Remember what is to be done."""

@@ -239,6 +239,8 @@ class Conversation(CallerTurns):
                     actions += self._speech_without_end(now_s)
                 case Timer.LONGEST_CALL:
                     actions += self._end_by_bridge(wording.TIME_IS_UP, now_s, final=True)
+                case Timer.BUDGET:
+                    actions += self._wrap_up(now_s)
                 case str(item_id):
                     actions += self._caller_text(item_id, "")
         return actions

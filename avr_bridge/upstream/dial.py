@@ -6,6 +6,7 @@ socket is `client.py`'s.
 
 from __future__ import annotations
 
+import enum
 import functools
 import ssl
 from contextlib import asynccontextmanager
@@ -22,15 +23,16 @@ from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, U
 from avr_bridge.net.frames import masked_text_frame
 from avr_bridge.net.quick import QuickStream
 from avr_bridge.upstream.proxy import open_tunnel
+from avr_bridge.upstream.refusal import refusal_of
 from avr_bridge.upstream.shared_stream import MESSAGE_QUEUE, SharedStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from avr_bridge.proxies import ProxyAddress
     from avr_bridge.upstream.socket import MessageSocket
 
-__all__ = ["CONNECT_LIMIT_S", "dial_realtime"]
+__all__ = ["CONNECT_LIMIT_S", "Stage", "dial_realtime"]
 
 CONNECT_LIMIT_S = 10.0
 """TCP, TLS and upgrade together. Measured medians are about 1 s; a caller waits no longer."""
@@ -42,14 +44,37 @@ MAX_MESSAGE_CHARS = 16 * 1024 * 1024
 """Audio deltas are about 16 kB; a retrieved item may hold minutes of sound."""
 
 
+class Stage(enum.Enum):
+    """How far a dial has come."""
+
+    CONNECTED = "connected"
+    """TCP, through the proxy if there is one."""
+
+    SECURED = "secured"
+    """TLS; not reached where the address has none."""
+
+    UPGRADED = "upgraded"
+    """A WebSocket."""
+
+
 @asynccontextmanager
 async def dial_realtime(
-    url: str, headers: Sequence[tuple[str, str]], *, proxy: ProxyAddress | None = None
+    url: str,
+    headers: Sequence[tuple[str, str]],
+    *,
+    proxy: ProxyAddress | None = None,
+    reached: Callable[[Stage], None] = lambda _stage: None,
 ) -> AsyncGenerator[MessageSocket]:
     """Dial over trio-websocket, through `proxy` if given; connect and close have their deadlines.
 
     The TCP stream is opened and closed here and not by trio-websocket 0.12, which leaves it to
     the garbage collector where the server closed first.
+
+    Args:
+        url: ``ws://`` or ``wss://``.
+        headers: Of the upgrade request.
+        proxy: An HTTP proxy on the way.
+        reached: Told each stage as it is reached.
 
     Raises:
         UpstreamUnavailable: Network, TLS, deadline, or a status that may pass (429, 5xx).
@@ -57,7 +82,7 @@ async def dial_realtime(
             not accepted; a proxy that refuses us.
     """
     deadline_s = trio.current_time() + CONNECT_LIMIT_S
-    stream = await _open_stream(url, deadline_s, proxy)
+    stream = await _open_stream(url, deadline_s, proxy, reached)
     refusal: UpstreamError | None = None
     opened = False
     try:
@@ -65,6 +90,7 @@ async def dial_realtime(
             shared = SharedStream(stream)
             websocket = await _upgrade(nursery, shared, url, headers, deadline_s)
             opened = True
+            reached(Stage.UPGRADED)
             try:
                 yield _TrioWebSocket(websocket, shared)
             finally:
@@ -89,7 +115,10 @@ async def dial_realtime(
 
 
 async def _open_stream(
-    url: str, deadline_s: float, proxy: ProxyAddress | None = None
+    url: str,
+    deadline_s: float,
+    proxy: ProxyAddress | None,
+    reached: Callable[[Stage], None],
 ) -> QuickStream | trio.SSLStream[QuickStream]:
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -102,7 +131,12 @@ async def _open_stream(
             else:
                 plain = await trio.open_tcp_stream(host, port)
             quick = QuickStream(plain)
-            return await _secured(quick, host) if secure else quick
+            reached(Stage.CONNECTED)
+            if not secure:
+                return quick
+            stream = await _secured(quick, host)
+            reached(Stage.SECURED)
+            return stream
         except (OSError, trio.BrokenResourceError) as error:
             cause = _cause(error)
             if isinstance(cause, ssl.SSLCertVerificationError):
@@ -175,19 +209,7 @@ def _refused(group: BaseExceptionGroup[trio_websocket.ConnectionRejected]) -> Up
     inner = group.exceptions[0]
     if isinstance(inner, BaseExceptionGroup):
         return _refused(inner)
-    words = f"the model's server answered HTTP {inner.status_code}"
-    transient = inner.status_code == 429 or inner.status_code >= 500
-    return (
-        UpstreamUnavailable(words, _retry_after_s(inner)) if transient else UpstreamRejected(words)
-    )
-
-
-def _retry_after_s(rejected: trio_websocket.ConnectionRejected) -> float | None:
-    """`Retry-After` in seconds; its other form, a date, is not used by these servers."""
-    for name, value in rejected.headers or ():
-        if name.lower() == b"retry-after" and value.strip().isdigit():
-            return float(value)
-    return None
+    return refusal_of(inner.status_code, inner.headers or (), inner.body or b"")
 
 
 @functools.cache

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER_TORN",
+    "BUDGET_SPENT",
     "CHECK_IN",
     "GREETING_CUT",
     "GREETING_PLAYED",
@@ -37,6 +38,10 @@ ANSWER_TORN = (
 TIME_IS_UP = (
     "The longest time for a call is reached. Say so and say goodbye in one short sentence; "
     "the call then ends."
+)
+BUDGET_SPENT = (
+    "This call has to end now. Do not say why. Sum up in one short sentence what was settled or is "
+    "still open, and say goodbye; the call then ends."
 )
 
 

@@ -22,6 +22,7 @@ from avr_bridge.testing import (
     likeness,
     read_wav,
 )
+from tests.asterisk.busy import in_real_time
 from tests.asterisk.switch import MANAGER_PORT, Asterisk, open_asterisk
 from tests.faults.conftest import Bridge, open_bridge
 
@@ -88,6 +89,7 @@ async def open_line(
         ("nc(ulaw)v(", "pcmu"),
     ],
 )
+@in_real_time
 async def test_every_codec_and_both_ways_of_writing(
     question: bytes, dialled: str, audio_format: str
 ) -> None:
@@ -164,6 +166,7 @@ async def test_an_extension_that_is_not_there_is_told(question: bytes) -> None:
     assert "there is no extension 999 in the context elsewhere" in told
 
 
+@in_real_time
 async def test_a_transfer(question: bytes) -> None:
     """Through the manager, to an extension of the dialplan; the bridge's part is over."""
     where = json.dumps({"transfer_extension": "200", "transfer_context": "elsewhere"})
@@ -181,6 +184,7 @@ async def test_a_transfer(question: bytes) -> None:
     assert ended["reason"] == "caller_hung_up"
 
 
+@in_real_time
 async def test_the_hangup_comes_at_the_mark_of_the_goodbye(question: bytes) -> None:
     """HANGUP: the caller has heard all of it, and waits for nothing behind it."""
     script = Script([[Say(question, 8000, "bye"), CallTool("avr_hangup", "{}")]], Silence())

@@ -18,8 +18,9 @@ from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
+    from avr_bridge.telemetry.journal import Listener
     from avr_bridge.tools import Toolbox
 
 KEY = "sk-planted-secret"
@@ -63,6 +64,7 @@ async def place_call(
     ami: SimulatedAmi | None = None,
     toolbox: Toolbox | None = None,
     running: RunningCalls | None = None,
+    listeners: Sequence[Listener] = (),
 ) -> AsyncGenerator[Placed]:
     """Run one call beside the block; the caller hangs up after it, and the call must end."""
     placed = Placed(
@@ -77,7 +79,7 @@ async def place_call(
             toolbox=toolbox,
             control=ami or SimulatedAmi(),
             running=placed.running,
-            listeners=[lambda _uuid, moment: placed.moments.append(moment)],
+            listeners=[lambda _uuid, moment: placed.moments.append(moment), *listeners],
         )
         placed.ended_s = trio.current_time()
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import httpx2
 import pytest
 import trio
 
@@ -296,3 +297,73 @@ async def test_workers_share_the_port_too() -> None:
             assert calls_by_worker(bridge) == {1: 3, 2: 3}
             bridge.process.terminate()
             await wait_logged(bridge, "call ended", 6, reason="bridge_stopped")
+
+
+async def test_a_stop_does_not_wait_for_a_peer_that_does_not_read() -> None:
+    """Its buffers are full when the bridge is told to end: cut off, and the process has ended well
+    before anybody would kill it."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(ends=True, AVR_AUDIOSOCKET_PORT="0", AVR_DRAIN_S="0") as bridge:
+            async with await connect(bridge.audiosocket, receive_buffer_bytes=4096) as stream:
+                await stream.send_all(HELLO)
+                await trio.sleep(4)
+                started = time.monotonic()
+                bridge.process.terminate()
+                await bridge.process.wait()
+                took_s = time.monotonic() - started
+                assert (await read_to_end(stream)).how in ("reset", "hang-up")
+            (ended,) = bridge.logged("call ended")
+    print(f"\n  ended after {took_s:.1f} s")
+    assert ended["reason"] in ("bridge_stopped", "caller_stalled")
+    assert took_s < 7
+
+
+async def _one_of_many(address: str, number: int) -> None:
+    """A call that ends in one of the ways that there are, early or late."""
+    async with await connect(address) as stream:
+        await stream.send_all(audiosocket_frame(0x01, number.to_bytes(16)) + SOUND * 3)
+        await trio.sleep(0.05 * (number % 7))
+        match number % 5:
+            case 0:
+                await stream.send_all(HANG_UP)
+            case 1:
+                await stream.send_eof()
+            case 2:
+                await stream.send_all(b"\x42\x00\x00")
+            case 3:
+                linger = struct.pack("ii", 1, 0)
+                stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                return
+            case 4:
+                return
+        await read_to_end(stream)
+
+
+async def test_nothing_is_left_of_many_calls() -> None:
+    """A hundred calls, twenty at a time, that end in every way and at every stage: afterwards the
+    process has the tasks and descriptors of before, and the model no session."""
+    with trio.fail_after(LIMIT_S):
+        async with open_ports() as bridge, httpx2.AsyncClient() as client:
+            await _one_of_many(bridge.audiosocket, 0)
+            await bridge.wait_ended(str(uuid.UUID(int=0)))
+            before = bridge.descriptors()
+            tasks = (await client.get(f"{bridge.url}/healthz")).json()["tasks"]
+            limit = trio.CapacityLimiter(20)
+
+            async def place(number: int) -> None:
+                async with limit:
+                    await _one_of_many(bridge.audiosocket, number)
+
+            async with trio.open_nursery() as nursery:
+                for number in range(1, 101):
+                    nursery.start_soon(place, number)
+            for number in range(1, 101):
+                await bridge.wait_ended(str(uuid.UUID(int=number)))
+            assert await bridge.wait_descriptors(before + 1) <= before + 1  # the client's own
+            now = tasks + 1
+            while now > tasks:
+                await trio.sleep(0.05)
+                now = (await client.get(f"{bridge.url}/healthz")).json()["tasks"]
+            assert bridge.model.open_sessions == 0
+    reasons = {line["reason"] for line in bridge.logged("call ended")}
+    assert reasons == {"caller_hung_up", "caller_broke_protocol"}

@@ -292,6 +292,23 @@ async def test_a_signal_in_the_middle_of_a_call_prints_no_secret() -> None:
     assert ran.close[0] == 1001
 
 
+@pytest.mark.parametrize("log_format", LOG_FORMATS)
+async def test_a_record_that_cannot_be_delivered_prints_no_secret(log_format: str) -> None:
+    """Neither what signs it, nor what its address holds, nor what was said."""
+    variables: dict[str, Any] = {
+        "AVR_CALL_WEBHOOK": f"http://user:{PASSWORD}@127.0.0.1:1/calls?key={KEY}",
+        "AVR_CALL_WEBHOOK_SECRET": KEY,
+        "AVR_LOG_CALLS": "*",
+    }
+    spoken = Say(QUESTION[:16_000], 8000, "planted words of the agent")
+    ran = await run_case(model_of(spoken, Close(1011, "end")), log_format, **variables)
+    out = ran.out.decode()
+    assert [line for line in out.splitlines() if any(one in line for one in PLANTED)] == []
+    assert "a call record was not delivered" in out
+    assert "could not be reached" in out
+    assert "moment" in out
+
+
 TOOL_WITH_A_BUG = '''
 import os
 
@@ -361,6 +378,9 @@ async def test_a_bug_in_the_server_prints_no_secret(log_format: str) -> None:
     assert "Illegal header value b'Bearer ***'" in ran.out.decode()
 
 
+CHECKED_WHOLLY = ("serve", "explain", "check")
+
+
 def run_to_end(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *command],
@@ -394,11 +414,54 @@ def run_to_end(*command: str, **variables: str) -> subprocess.CompletedProcess[s
 )
 def test_refused_settings_print_no_secret(variables: dict[str, str]) -> None:
     """Every command that reads them: the names of what is wrong, exit code 2, no value."""
-    for command in ("serve", "demo", "tools"):
+    for command in ("serve", "demo", "tools", "explain", "check"):
         ran = run_to_end("-m", "avr_bridge", command, **{"PORT": "x", **variables})
-        assert ran.returncode in ((2,) if command == "serve" else (0, 1, 2)), ran.stdout
+        assert ran.returncode in ((2,) if command in CHECKED_WHOLLY else (0, 1, 2)), ran.stdout
         assert not [line for line in ran.stdout.splitlines() if any(s in line for s in PLANTED)]
         assert "Traceback" not in ran.stdout
+
+
+PLANTED_EVERYWHERE = {
+    "OPENAI_ENDPOINT": f"ws://user:{PASSWORD}@127.0.0.1:1/v1?key={KEY}",
+    "HTTP_PROXY": f"http://user:{PASSWORD}@127.0.0.1:1",
+    "NO_PROXY": "127.0.0.1",
+    "AMI_URL": f"http://user:{PASSWORD}@127.0.0.1:1",
+    "OPENAI_URL_INSTRUCTIONS": f"http://127.0.0.1:1/?key={KEY}",
+    "AVR_CALL_WEBHOOK": f"http://user:{PASSWORD}@127.0.0.1:1/?key={KEY}",
+    "AVR_CALL_WEBHOOK_SECRET": KEY,
+    "OPENAI_VOICE": KEY,
+    "OPENAI_APIKEY": KEY,
+    "AVR_TOKKEN": TOKEN,
+    "PORT": "6030",
+}
+
+
+@pytest.mark.parametrize("command", ["explain", "check"])
+@pytest.mark.parametrize("arguments", [(), ("--json",)])
+def test_what_explains_the_settings_prints_no_secret(
+    command: str, arguments: tuple[str, ...]
+) -> None:
+    """Keys and passwords in every place that has room for one, a slip of a name included."""
+    ran = run_to_end("-m", "avr_bridge", command, *arguments, **PLANTED_EVERYWHERE)
+    assert ran.returncode == (0 if command == "explain" else 1), ran.stdout
+    assert not [line for line in ran.stdout.splitlines() if any(s in line for s in PLANTED)]
+    assert "***" in ran.stdout or command == "check"
+    assert "Traceback" not in ran.stdout
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_check_of_a_faulty_model_prints_no_secret(fault: str) -> None:
+    """What the server quotes of the key, by HTTP, in an event or in its close."""
+    make, _ = FAULTS[fault]
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            endpoint = await nursery.start(make().serve) if make else "ws://127.0.0.1:1/v1"
+            ran = await trio.to_thread.run_sync(
+                partial(run_to_end, "-m", "avr_bridge", "check", OPENAI_ENDPOINT=endpoint)
+            )
+            nursery.cancel_scope.cancel()
+    assert not [line for line in ran.stdout.splitlines() if any(s in line for s in PLANTED)]
+    assert "Traceback" not in ran.stdout
 
 
 def test_a_bug_at_start_prints_no_secret() -> None:

@@ -104,6 +104,14 @@ def test_all_faults_are_told_in_one_error() -> None:
     assert any("opus" in fault and "expected pcmu, pcma or pcm" in fault for fault in faults)
 
 
+def test_records_sent_in_the_clear_are_warned_of() -> None:
+    """To another machine; not to this one, and not over TLS."""
+    (warned,) = from_env(AVR_CALL_WEBHOOK="http://crm.example/calls").warnings
+    assert warned.startswith("AVR_CALL_WEBHOOK is not encrypted")
+    for address in ("http://127.0.0.1:8091/calls", "https://crm.example/calls"):
+        assert from_env(AVR_CALL_WEBHOOK=address).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("name", "bad"),
     [

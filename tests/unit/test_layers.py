@@ -24,6 +24,7 @@ EVERYTHING_BELOW_CLI = {
     "audio",
     "call",
     "caller",
+    "checking",
     "config",
     "errors",
     "net",
@@ -35,7 +36,8 @@ EVERYTHING_BELOW_CLI = {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "config": {"errors"},
+    "environment": set(),
+    "config": {"environment", "errors"},
     "audio": {"errors"},
     "telemetry": {"errors", "config"},
     "net": set(),
@@ -43,9 +45,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "upstream": {"net", "audio", "telemetry", "config", "errors"},
     "tools": {"errors", "config", "telemetry"},
     "call": {"caller", "upstream", "tools", "audio", "telemetry", "config", "errors"},
-    "server": {"call", "caller", "upstream", "tools", "net", "telemetry", "config", "errors"},
+    "checking": {"call", "upstream", "tools", "audio", "config", "errors"},
+    "server": {
+        "call",
+        "caller",
+        "checking",
+        "upstream",
+        "tools",
+        "net",
+        "telemetry",
+        "config",
+        "errors",
+    },
     "soak": {"telemetry", "config", "errors"},
     "cli": {
+        "checking",
         "server",
         "soak",
         "testing",
@@ -58,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "testing": EVERYTHING_BELOW_CLI,
     "(public)": EVERYTHING_BELOW_CLI - {"testing"},
-    "start": set(),
+    "start": {"environment"},
     "(main)": {"cli", "start"},
 }
 """Layer to the layers that it may import besides itself. What only the type checker imports counts
@@ -68,6 +82,8 @@ LAYER_OF_MODULE = {
     "avr_bridge": "(public)",
     "avr_bridge.__main__": "(main)",
     "avr_bridge.early_signals": "start",
+    "avr_bridge.health": "start",
+    "avr_bridge.explaining": "config",
     "avr_bridge.masking": "config",
     "avr_bridge.proxies": "config",
     "avr_bridge.sections": "config",
@@ -110,6 +126,7 @@ WITHOUT_TRIO = (
     "caller/transport.py",
     "config.py",
     "errors.py",
+    "explaining.py",
     "masking.py",
     "proxies.py",
     "sections.py",
@@ -127,6 +144,7 @@ WITHOUT_TRIO = (
     "upstream/endpoint.py",
     "upstream/error_codes.py",
     "upstream/events.py",
+    "upstream/refusal.py",
 )
 """Protocol and arithmetic: no clock and no I/O, so tests need neither."""
 

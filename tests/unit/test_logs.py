@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
+import trio
 
 from avr_bridge import LogConfig, ModelConfig, Secret
-from avr_bridge.telemetry import SeldomLog, configure_logging, get_logger
+from avr_bridge.telemetry import (
+    SeldomLog,
+    bind_call,
+    configure_logging,
+    get_logger,
+    log_all_of,
+    log_no_more_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +115,66 @@ def test_a_line_that_peers_can_cause_comes_once_a_minute() -> None:
         ("websocket", 1),
         ("http", 1001),
     ]
+
+
+def events_at(config: LogConfig, calls: list[str]) -> list[tuple[str, str]]:
+    """Level and call of the lines that come of one at debug and one at info of each call."""
+    stream = io.StringIO()
+    configure_logging(config, stream)
+    for call in calls:
+        log = get_logger().bind(call=call)
+        log.debug("seen closely")
+        log.info("seen")
+    get_logger().debug("of no call")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [(line["level"], line.get("call", "")) for line in lines]
+
+
+@pytest.mark.parametrize("named", ["u-2", "u-1*, u-2", "?-2", "other\nu-2"])
+def test_a_call_can_be_logged_closely_by_its_id(named: str) -> None:
+    """Its lines at debug, whatever the level of the others is; patterns are shell's."""
+    config = LogConfig("info", "json", calls=named)
+    assert events_at(config, ["u-2", "v-1"]) == [("debug", "u-2"), ("info", "u-2"), ("info", "v-1")]
+
+
+def test_a_call_is_logged_closely_above_the_level_too() -> None:
+    """AVR_LOG_LEVEL=error silences the others alone."""
+    config = LogConfig("error", "json", calls="u-2")
+    assert events_at(config, ["u-2", "u-1"]) == [("debug", "u-2"), ("info", "u-2")]
+
+
+def test_no_pattern_fits_by_chance() -> None:
+    """No call is chosen where none is named, and none without an id."""
+    assert events_at(LogConfig("info", "json"), ["u-1", ""]) == [("info", "u-1"), ("info", "")]
+    assert events_at(LogConfig("info", "json", calls="u"), ["u-1"]) == [("info", "u-1")]
+
+
+def test_a_call_can_be_chosen_while_it_runs() -> None:
+    """By what the instructions' address said of it, until it is over."""
+    log_all_of("u-9")
+    assert ("debug", "u-9") in events_at(LogConfig("info", "json"), ["u-9"])
+    log_no_more_of("u-9")
+    log_no_more_of("u-9")
+    assert ("debug", "u-9") not in events_at(LogConfig("info", "json"), ["u-9"])
+
+
+async def test_lines_of_a_call_name_it_whoever_logs_them() -> None:
+    """A library's too, and those of tasks that were started within it; nobody else's."""
+    stream = io.StringIO()
+    configure_logging(LogConfig("info", "json"), stream)
+
+    async def call() -> None:
+        bind_call("u-1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(work)
+
+    async def work() -> None:
+        await trio.lowlevel.checkpoint()
+        logging.getLogger("some.library").warning("words")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+    logging.getLogger("some.library").warning("words")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert first["call"] == "u-1"
+    assert "call" not in second

@@ -56,6 +56,7 @@ def test_every_value_of_a_label_is_named() -> None:
         ("calls_refused_total", "why"),
         ("session_setup_seconds", "session"),
         ("responses_total", "status"),
+        ("call_records_total", "outcome"),
         ("tokens_total", "of"),
         ("tokens_total", "flow"),
         ("tokens_total", "kind"),

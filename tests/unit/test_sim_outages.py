@@ -127,9 +127,17 @@ async def test_waiting_for_an_attempt(autojump_clock: MockClock) -> None:
 async def test_a_refusal_is_sorted_as_by_the_real_dial(
     autojump_clock: MockClock, status: int, error: type[Exception]
 ) -> None:
-    """Passing or permanent; the body's words are in the error."""
-    with server_of(Refuse(status, body=b"so sorry")) as server:
-        await fail_to_dial(server, error, f"HTTP {status}: so sorry")
+    """Passing or permanent; of the body the error's name is told, and nothing else."""
+    body = b'{"error": {"code": "so_sorry", "message": "words"}}'
+    with server_of(Refuse(status, body=body)) as server:
+        await fail_to_dial(server, error, rf"HTTP {status} \(so_sorry\)$")
+
+
+async def test_a_used_up_quota_is_no_busy_server(autojump_clock: MockClock) -> None:
+    """429 both; waiting helps against one of them."""
+    body = b'{"error": {"code": "insufficient_quota", "message": "You exceeded your quota"}}'
+    with server_of(Refuse(429, body=body)) as server:
+        await fail_to_dial(server, UpstreamRejected, "insufficient_quota")
 
 
 async def test_a_refusal_after_the_upgrade(autojump_clock: MockClock) -> None:

@@ -78,6 +78,14 @@ async def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
             nursery.cancel_scope.cancel()
 
 
+def test_a_limit_of_cost_without_a_price_is_refused() -> None:
+    """Exit code 2 before anything is served, in words that say what helps."""
+    ran = run_serve(OPENAI_API_KEY=KEY, AVR_MAX_COST_PER_CALL="0.5", OPENAI_MODEL="my-deployment")
+    assert ran.returncode == 2
+    assert "no price is known for OPENAI_MODEL=my-deployment" in ran.stderr
+    assert "AVR_MAX_TOKENS_PER_CALL" in ran.stderr
+
+
 def run_serve(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "avr_bridge", "serve"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gc
+import json
 import os
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 import trio_websocket
 
 from avr_bridge import ModelConfig, Secret
@@ -17,16 +20,15 @@ from avr_bridge.audio.format import ULAW_8K
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.testing import Close, Drop, Emit, Script, SimulatedRealtime, SimulatorOptions
 from avr_bridge.upstream import dial
-from avr_bridge.upstream.client import (
-    RealtimeConnection,
-    open_realtime,
-)
+from avr_bridge.upstream.client import STUCK_S, RealtimeConnection, open_realtime
 from avr_bridge.upstream.commands import AppendAudio, CreateResponse
 from avr_bridge.upstream.dial import dial_realtime
 from avr_bridge.upstream.events import SessionCreated, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from avr_bridge.upstream.socket import MessageSocket
 
 LIMIT_S = 10
 
@@ -182,6 +184,73 @@ async def test_the_key_goes_into_the_header(nursery: trio.Nursery) -> None:
                 pytest.fail("there is no session")
 
 
+class _TakingSocket:
+    """A model that takes each message in `takes_s`, and says nothing."""
+
+    def __init__(self, takes_s: float) -> None:
+        self._takes_s = takes_s
+        self.taken: list[bytes] = []
+
+    async def send_message(self, message: bytes | str) -> None:
+        await trio.sleep(self._takes_s)
+        self.taken.append(base64.b64decode(json.loads(message)["audio"]))
+
+    async def get_message(self) -> bytes | str:
+        return str(await trio.sleep_forever())
+
+    async def ping(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@asynccontextmanager
+async def _open_on(socket: MessageSocket) -> AsyncGenerator[RealtimeConnection]:
+    @asynccontextmanager
+    async def dial(url: str, headers: object) -> AsyncGenerator[MessageSocket]:
+        yield socket
+
+    async with open_realtime(ModelConfig(), dial=dial) as connection:
+        connection.set_audio_format(ULAW_8K)
+        yield connection
+
+
+@pytest.mark.parametrize("burst_ms", [1_000, 10_000, 20_000])
+async def test_what_a_caller_sends_at_once_is_not_lost(
+    burst_ms: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """After a pause of the caller's network all its frames come in one read. The model takes them,
+    so none is dropped, whoever runs first; and no message is longer than a second."""
+    socket = _TakingSocket(takes_s=0.05)
+    frames = [bytes([number % 251]) * 160 for number in range(burst_ms // 20)]
+    async with _open_on(socket) as connection:
+        await trio.testing.wait_all_tasks_blocked()
+        for frame in frames:
+            connection.append_audio_nowait(frame)
+        await trio.sleep(2)
+        connection.append_audio_nowait(bytes(160))
+        await trio.sleep(2)
+    assert connection.dropped_audio_bytes == 0
+    assert b"".join(socket.taken) == b"".join(frames) + bytes(160)
+    assert max(map(len, socket.taken)) == ULAW_8K.bytes_of_ms(1000)
+
+
+async def test_a_model_that_is_slow_all_the_time_gets_the_newest(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Each message goes out, but later and later: the delay stays bounded, and the loss is told."""
+    socket = _TakingSocket(takes_s=0.4)
+    async with _open_on(socket) as connection:
+        for number in range(1500):  # twice real time, as after a pause: more than it can take
+            for _ in range(4):
+                connection.append_audio_nowait(bytes([number % 251]) * 160)
+            await trio.sleep(0.02)
+        assert connection.waiting_audio_bytes <= ULAW_8K.bytes_of_ms(500)
+    sent_bytes = 1500 * 4 * 160
+    assert 0 < connection.dropped_audio_bytes < sent_bytes
+
+
 class _StuckSocket:
     """A model that never takes what is sent to it."""
 
@@ -198,16 +267,13 @@ class _StuckSocket:
         await trio.lowlevel.checkpoint()
 
 
-async def test_a_model_that_does_not_read() -> None:
+async def test_a_model_that_does_not_read(autojump_clock: trio.testing.MockClock) -> None:
     """Sending never waits: audio keeps the newest half second and counts the rest, commands are
     bounded and then say that the model is gone."""
 
-    @asynccontextmanager
-    async def dial(url: str, headers: object) -> AsyncGenerator[_StuckSocket]:
-        yield _StuckSocket()
-
-    async with open_realtime(ModelConfig(), dial=dial) as connection:
-        connection.set_audio_format(ULAW_8K)
+    async with _open_on(_StuckSocket()) as connection:
+        connection.append_audio_nowait(bytes(160))
+        await trio.sleep(STUCK_S + 0.1)  # the writer has taken it, and is stuck
         for _ in range(100):
             connection.append_audio_nowait(bytes(160))
         assert connection.dropped_audio_bytes == 100 * 160 - 4000

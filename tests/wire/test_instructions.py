@@ -142,6 +142,15 @@ async def test_what_the_address_may_set_for_a_call() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("log", "all_of_it"), [("debug", True), ("info", False), (True, False), ({"a": 1}, False)]
+)
+async def test_the_address_may_have_a_call_logged_closely(log: object, all_of_it: bool) -> None:
+    """By one word; another service's field of that name harms nothing."""
+    server = PromptServer(json.dumps({"system": "x", "log": log}).encode())
+    assert await fetched_settings(server) == CallSettings("x", {}, log_all=all_of_it)
+
+
 async def test_the_address_wins_over_the_call() -> None:
     """A name that both know has the value of the address, in prompts and for tools."""
     body = {"system": "You speak to {name}.", "metadata": {"name": "Ann"}}

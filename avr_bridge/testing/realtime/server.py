@@ -16,7 +16,7 @@ import trio
 from trio_websocket import ConnectionClosed, wrap_server_stream
 from wsproto.utilities import LocalProtocolError
 
-from avr_bridge.errors import UpstreamError, UpstreamRejected, UpstreamUnavailable
+from avr_bridge.errors import UpstreamError, UpstreamUnavailable
 from avr_bridge.testing.faults.model import (
     HangConnect,
     ModelFault,
@@ -39,6 +39,7 @@ from avr_bridge.testing.realtime.options import SimulatorOptions
 from avr_bridge.testing.realtime.session import Link, LinkClosed, SimulatedSession
 from avr_bridge.testing.realtime.wire import MAX_MESSAGE_CHARS, QUEUE_MESSAGES, WireLink
 from avr_bridge.upstream import dial as real_client
+from avr_bridge.upstream.refusal import refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -328,9 +329,5 @@ def _refusal_headers(refusal: RefusedByHttp) -> list[tuple[bytes, bytes]]:
 
 
 def _dial_error(refusal: RefusedByHttp) -> UpstreamError:
-    """What the real dial raises for this answer, with the server's words besides."""
-    words = f"HTTP {refusal.status}: {refusal.body.decode(errors='replace')}"
-    transient = refusal.status == 429 or refusal.status >= 500
-    if not transient:
-        return UpstreamRejected(words)
-    return UpstreamUnavailable(words, refusal.retry_after_s)
+    """What the real dial raises for this answer."""
+    return refusal_of(refusal.status, _refusal_headers(refusal), refusal.body)
