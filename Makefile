@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test asterisk-test bench lint types docs lock clean
+.PHONY: help demo test asterisk-test bench lint types docs picture lock clean
 
 help: ## Show this
 	@echo 'make <target>, with Python 3.13:'
@@ -51,6 +51,9 @@ types: $(READY) ## Check types, strictly
 docs: $(READY) ## Write docs/settings.md anew from the code
 	@$(BIN)/python scripts/settings_page.py
 
+picture: $(READY) ## Take docs/console.png anew (needs Chromium, Node and npm)
+	@$(RUN) scripts.console_picture docs/console.png
+
 lock: $(READY) ## Write the lock files anew after a change in pyproject.toml (UPGRADE=1: newest)
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --group build -o requirements-build.txt
@@ -59,7 +62,7 @@ lock: $(READY) ## Write the lock files anew after a change in pyproject.toml (UP
 
 clean: ## Remove .venv, caches and what was built
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage dist
-	rm -rf tests/peer/node/node_modules
+	rm -rf tests/peer/node/node_modules tests/peer/browser/node_modules
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # Every file that is installed has its hash in a lock file; the project itself is built by the

@@ -1,7 +1,7 @@
 """Secrets taken out of text that leaves the process: logs, errors, words for the caller.
 
 The second line of defence. The first is that nothing puts a secret into a text; this one is for
-texts that others wrote: the model's server, a library, an exception. Pure; knows no settings.
+texts that others wrote: the model's server, a library, an exception. Knows no settings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Mask:
     """Called with a text, gives it back with ``***`` in place of every secret.
 
     A secret is found as it is, and as JSON, `repr` or a URL write it. What looks like somebody's
-    key is masked too.
+    key is masked too, and so is what `learn_secrets` was told.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -43,6 +43,8 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """`text` without secrets."""
+        if _learned.secrets and self is not _learned.mask:
+            text = _learned.mask(text)
         if self._escaped is not None:
             text = self._escaped.sub(MASKED, text)
         for secret in self._plain:
@@ -57,6 +59,24 @@ class Mask:
 
     def __repr__(self) -> str:
         return "Mask()"
+
+
+class _Learned:
+    """Secrets that no setting holds, of the whole process."""
+
+    def __init__(self) -> None:
+        self.secrets: set[str] = set()
+        self.mask = Mask()
+
+
+_learned = _Learned()
+
+
+def learn_secrets(secrets: Iterable[str]) -> None:
+    """Have every mask of this process take these out too: credentials in the files of tools, which
+    are read when masks exist already."""
+    _learned.secrets.update(secrets)
+    _learned.mask = Mask(_learned.secrets)
 
 
 def _spellings(secret: str) -> str:

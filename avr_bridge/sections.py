@@ -71,6 +71,14 @@ class ServerConfig:
         help="Secret that whoever reads `/metrics` must give, so that a monitor needs no right to "
         "place calls. Unset: AVR_TOKEN, if that is set.",
     )
+    console: bool = setting(
+        "AVR_CONSOLE",
+        default=False,
+        parse=switch,
+        expected="on or off",
+        help="Whether `/console` serves a page that places calls and shows those that run. To this "
+        "machine only, unless AVR_TOKEN is set.",
+    )
     workers: int | None = setting(
         "AVR_WORKERS",
         default=1,

@@ -5,7 +5,7 @@ it. Debian's unstable release has an Asterisk with both media sockets; debootstr
 all that it needs, from the mirror that this machine's apt uses. Nothing is installed here, and
 debootstrap itself comes out of its package if it has to.
 
-Needs root, Debian's tools (apt, dpkg, wget), 600 MB and some minutes.
+Needs root, Debian's tools (apt, dpkg, wget), 800 MB and some minutes.
 """
 
 from __future__ import annotations

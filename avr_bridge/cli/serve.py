@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -23,18 +24,22 @@ from avr_bridge import early_signals
 from avr_bridge.config import BridgeConfig
 from avr_bridge.errors import ConfigError
 from avr_bridge.sections import MOST_WORKERS
+from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_parent import WorkersParent, usable_cores, worker_command
 from avr_bridge.telemetry import configure_logging, get_logger
 from avr_bridge.telemetry.budget import price_fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 __all__ = ["config_or_exit", "serve"]
 
 EXIT_USAGE = 2
 
 MOST_DESCRIPTORS = 65_536
+
+LEAVE_S = 1.0
+"""For the process to end by itself when its work is done: it takes milliseconds."""
 
 
 @click.command()
@@ -80,7 +85,8 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
         if count > 1:
             sys.exit(_serve_by_workers(config, count))
         serve_one = partial(_serve_as_worker, words=worker) if worker else _serve_until_signal
-        trio.run(serve_one, config)
+        with _last_resort() as leave_soon:
+            trio.run(serve_one, config, leave_soon)
     except OSError as error:
         address = error.filename or f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)
@@ -119,7 +125,7 @@ def _have_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-async def _serve_until_signal(config: BridgeConfig) -> None:
+async def _serve_until_signal(config: BridgeConfig, leave_soon: Callable[[], None]) -> None:
     from avr_bridge.server.serve import serve as serve_calls
 
     log = get_logger()
@@ -133,6 +139,19 @@ async def _serve_until_signal(config: BridgeConfig) -> None:
 
         await serve_calls(config, shutdown=wait_signal, hurry=wait_signal, task_status=announcement)
     log.info("ended")
+    leave_soon()
+
+
+@contextlib.contextmanager
+def _last_resort() -> Iterator[Callable[[], None]]:
+    """When all calls are over and their goodbyes were heard: leave, if need be without `trio.run`,
+    which waits for what a tool left behind that cannot be cancelled."""
+    leaving = threading.Timer(LEAVE_S, os._exit, (0,))
+    leaving.daemon = True
+    try:
+        yield leaving.start
+    finally:
+        leaving.cancel()
 
 
 class _TakesSignals(trio.TaskStatus[list[str]]):
@@ -165,10 +184,12 @@ class _Announcement(_TakesSignals):
     def __init__(self, config: BridgeConfig, until_end: contextlib.ExitStack) -> None:
         super().__init__(until_end)
         self._model = config.model.model
+        self._server = config.server
 
     def started(self, value: list[str] | None = None) -> None:
         super().started(value)
         get_logger().info("listening", addresses=value, model=self._model)
+        announce_console(self._server, value or [])
 
 
 # Several processes.
@@ -184,7 +205,9 @@ def _serve_by_workers(config: BridgeConfig, workers: int) -> int:
     return code
 
 
-async def _serve_as_worker(config: BridgeConfig, words: str) -> None:
+async def _serve_as_worker(
+    config: BridgeConfig, leave_soon: Callable[[], None], words: str
+) -> None:
     """As one of them: the parent says what is in the log about the whole."""
     from avr_bridge.server.serve import serve as serve_calls
     from avr_bridge.server.workers import Worker
@@ -212,3 +235,4 @@ async def _serve_as_worker(config: BridgeConfig, words: str) -> None:
                 worker=worker,
             )
             nursery.cancel_scope.cancel()
+    leave_soon()

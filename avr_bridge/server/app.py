@@ -28,6 +28,9 @@ from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
 from avr_bridge.errors import CallerGone, ConfigError
 from avr_bridge.server.admission import RETRY_AFTER_S, Admission, CallRefused
+from avr_bridge.server.console.access import Asked, may_call
+from avr_bridge.server.console.console import Console
+from avr_bridge.server.console.routes import add_console
 from avr_bridge.server.lobby import Lobby
 from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.pages import PageBudget
@@ -81,6 +84,7 @@ Health     GET /healthz
 Readiness  GET /readyz
 Metrics    GET /metrics
 """
+ABOUT_CONSOLE = "Console    GET /console\n"
 
 
 def _is_page(scope: Any) -> bool:
@@ -104,6 +108,7 @@ def create_app(
     probe: ModelProbe | None = None,
     listeners: Sequence[Listener] = (),
     metrics: MetricsPage | None = None,
+    console: Console | None = None,
 ) -> QuartTrio:
     """The bridge as an ASGI application; `serve` runs it, and any Trio ASGI server may.
 
@@ -116,6 +121,7 @@ def create_app(
         probe: Says whether the model answers, for ``/readyz``; whoever made it runs it.
         listeners: Told what happens in each call, as `run_call`'s are.
         metrics: What ``/metrics`` tells; default: of this application's calls.
+        console: What the console shows, if the settings want one; default: one of its own.
 
     Raises:
         ConfigError: There is a limit of cost and no price.
@@ -125,6 +131,9 @@ def create_app(
     door, running = admission or Admission(config.server), running or RunningCalls()
     metrics = metrics or MetricsPage(door, running, config.server.max_calls)
     lobby, seldom = Lobby(), SeldomLog()
+    if config.server.console:
+        console = console or Console(config, door)
+        listeners = (*listeners, console.hear)
     app = QuartTrio("avr_bridge")
     app.asgi_http_class = _HttpConnection
     app.asgi_app = PageBudget(app.asgi_app, _is_page)  # type: ignore[method-assign]
@@ -165,6 +174,21 @@ def create_app(
     def admitted(asked: BaseRequestWebsocket, secret: Secret | None) -> bool:
         authorization = asked.headers.get("Authorization", "")
         return is_admitted(secret, authorization, asked.args.getlist(TOKEN_PARAMETER))
+
+    def page_refusal(asked: BaseRequestWebsocket, transport: str) -> Response | None:
+        token_set, console_on = config.server.token is not None, config.server.console
+        if may_call(Asked.of(asked.scope), token_set=token_set, console_on=console_on):
+            return None
+        metrics.metrics.refuse("page")
+        return _not_from_a_page(transport, seldom)
+
+    @app.before_websocket
+    async def no_strange_page_calls() -> Response | None:
+        return page_refusal(websocket, "websocket")
+
+    @app.before_request
+    async def no_strange_page_streams() -> Response | None:
+        return page_refusal(request, "http") if request.path == STREAM_PATH else None
 
     @app.websocket("/")
     @app.websocket("/<path:_path>")
@@ -242,7 +266,8 @@ def create_app(
 
     @app.get("/")
     async def about() -> tuple[str, dict[str, str]]:
-        return ABOUT.format(host=request.host), {"Content-Type": "text/plain; charset=utf-8"}
+        text = ABOUT.format(host=request.host) + (ABOUT_CONSOLE if config.server.console else "")
+        return text, {"Content-Type": "text/plain; charset=utf-8"}
 
     @app.errorhandler(WebsocketMismatch)
     async def not_here(_error: WebsocketMismatch) -> tuple[str, int, dict[str, str]]:
@@ -269,6 +294,8 @@ def create_app(
             return _no_entry("metrics", seldom)
         return Response(metrics.text(), content_type=CONTENT_TYPE)
 
+    if console is not None:
+        add_console(app, console, config.server.token)
     return app
 
 
@@ -293,6 +320,14 @@ async def _limit_when_cancelled(kept: trio.CancelScope) -> None:
         await trio.sleep_forever()
     finally:
         kept.deadline = trio.current_time() + HANGUP_LIMIT_S
+
+
+def _not_from_a_page(transport: str, seldom: SeldomLog) -> Response:
+    """A stranger's page in a browser that reaches us: it may not talk at our cost."""
+    seldom.warning("caller refused: a web page that is not the console", transport=transport)
+    words = "Web pages may place calls only from the console (AVR_CONSOLE), or with AVR_TOKEN.\n"
+    headers = {"Connection": "close"}
+    return Response(words, 403, headers, content_type="text/plain; charset=utf-8")
 
 
 def _no_entry(transport: str, seldom: SeldomLog) -> Response:

@@ -203,9 +203,12 @@ class _Connection:
         self._leaving = True
         self._waiting.pop(self, None)
         self._set_due(trio.current_time() + LINGER_S)
-        async with self._send_lock:
-            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._stream.send_eof()
+        # It is the application's own task that says the last word, and Quart-Trio cancels it for
+        # its answer's end: the peer would not be told, and both wait for each other.
+        with trio.move_on_after(LINGER_S, shield=True):
+            async with self._send_lock:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._stream.send_eof()
 
     def abort(self, how: Leaving = Leaving.HUNG_UP) -> None:
         """Drop the connection at once, with what was not sent yet."""

@@ -18,6 +18,7 @@ from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
 from avr_bridge.server.app import CARRY_LEG, create_app
 from avr_bridge.server.audiosocket import AudioSocketServer
+from avr_bridge.server.console.console import Console
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 from avr_bridge.server.metrics import MetricsPage
@@ -89,6 +90,9 @@ async def serve(
     clip_of(config.talk.fallback_file, "fallback")  # a bad one is logged now, not in an outage
     webhook = _webhook_of(config, metrics)
     probe = ModelProbe(config.model, dial=dial) if config.server.ready_checks_model else None
+    console = None
+    if config.server.console:
+        console = Console(config, admission, seat)
     app = create_app(
         config,
         admission=admission,
@@ -98,6 +102,7 @@ async def serve(
         probe=probe,
         listeners=[*listeners, webhook.listen] if webhook else listeners,
         metrics=metrics,
+        console=console,
     )
     drained = trio.Event()
     drained_s = math.inf
@@ -108,6 +113,8 @@ async def serve(
         await drain(running, admission, config.server.drain_s, farewell_pcm, hurry)
         drained.set()
         drained_s = trio.current_time()
+        if console is not None:
+            console.close()  # its pages would wait until they are cut
 
     failures: list[BaseException] = []
     try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_board import Board, Standing
 from avr_bridge.server.workers_orders import DRAIN, HURRY, OPEN
 from avr_bridge.telemetry import get_logger
@@ -221,6 +222,7 @@ class WorkersParent:
             model=self._config.model.model,
             workers=len(self._children),
         )
+        announce_console(self._config.server, [address])
 
     def _bury(self) -> None:
         """Take the exit status of whoever has died; as process 1 those of strangers too."""

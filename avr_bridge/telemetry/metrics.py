@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 __all__ = ["OF_THE_WORST", "Live", "Metrics", "RecordOutcome", "Refusal"]
 
-type Refusal = Literal["limit", "overload", "stopping", "token"]
+type Refusal = Literal["limit", "overload", "page", "stopping", "token"]
 """Why a caller was not let in."""
 
-REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "stopping", "token")
+REFUSALS: tuple[Refusal, ...] = ("limit", "overload", "page", "stopping", "token")
 
 type RecordOutcome = Literal["delivered", "dropped"]
 """What becomes of the record of a call."""

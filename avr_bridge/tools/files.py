@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import attrs
 import msgspec
 
-from avr_bridge.settings import unquoted, url
+from avr_bridge.masking import learn_secrets
+from avr_bridge.settings import secrets_in_address, unquoted, url
 from avr_bridge.tools.http import HttpEndpoint
 from avr_bridge.tools.schema import parser_of_schema
 from avr_bridge.tools.schema_shape import completed
@@ -105,7 +106,7 @@ def _http_tool(entry: dict[str, Any], source: str, environ: Mapping[str, str]) -
     endpoint = HttpEndpoint(
         method=given.method,
         url=_address(given.url, environ),
-        headers={name: _filled(value, environ) for name, value in given.headers.items()},
+        headers={name: _secret(value, environ) for name, value in given.headers.items()},
     )
     return Tool(
         name=sane_name(given.name),
@@ -129,15 +130,26 @@ def _mcp_server(entry: dict[str, Any], source: str, environ: Mapping[str, str]) 
         "require_approval": given.require_approval,
     }
     if given.authorization:
-        described["authorization"] = _filled(given.authorization, environ)
+        described["authorization"] = _secret(given.authorization, environ, whole=True)
     return McpServer(given.server_label, source, tuple(given.allowed_tools), described)
 
 
 def _address(value: str, environ: Mapping[str, str]) -> str:
     try:
-        return url("http", "https")(_filled(value, environ))
+        address = url("http", "https")(_filled(value, environ))
     except ValueError:
         raise NotATool("its address is no http or https address") from None
+    learn_secrets(secrets_in_address(address))
+    return address
+
+
+def _secret(value: str, environ: Mapping[str, str], *, whole: bool = False) -> str:
+    """`_filled`; what comes from variables, or the whole, is masked from now on wherever it shows:
+    the other side may quote it."""
+    filled = _filled(value, environ)
+    names = _VARIABLE.findall(value)
+    learn_secrets([unquoted(environ[name]) for name in names] + [filled] * whole)
+    return filled
 
 
 def _filled(value: str, environ: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ No argument, result or text of a foreign exception is logged.
 from __future__ import annotations
 
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +16,7 @@ import trio
 
 from avr_bridge.errors import ToolError
 from avr_bridge.telemetry import get_logger
+from avr_bridge.tools.apart import run_apart
 from avr_bridge.tools.tool import CallContext, LoadedTool, Tool, ToolResult
 
 if TYPE_CHECKING:
@@ -97,7 +99,7 @@ class Toolbox:
         outcome: object = None
         with trio.move_on_after(limit_s) as scope:
             try:
-                outcome = await tool.act(parsed, context)
+                outcome = await run_apart(partial(tool.act, parsed, context), log)
             except BaseException as error:
                 own, not_its_own = _parted(error)
                 if own is not None:

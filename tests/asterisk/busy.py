@@ -22,6 +22,7 @@ ATTEMPTS = 3
 LATE_MS = 20
 """One frame."""
 TICK_S = 0.01
+VOID = f"void {ATTEMPTS} times: this machine was too busy for sound in real time"
 
 
 @attrs.define
@@ -63,6 +64,6 @@ def in_real_time[**P](test: Callable[P, Awaitable[None]]) -> Callable[P, Awaitab
                 if _machine.worst_ms < LATE_MS:
                     raise
                 print(f"\n  void: this machine was late by {_machine.worst_ms:.0f} ms")
-        pytest.skip(f"void {ATTEMPTS} times: this machine was too busy for sound in real time")
+        pytest.skip(VOID)
 
     return patient

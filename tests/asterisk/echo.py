@@ -6,6 +6,7 @@ The protocol is in docs.asterisk.org, "AudioSocket": one byte kind, two bytes le
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import attrs
 import trio
@@ -34,6 +35,10 @@ class Echo:
             task_status.started(listeners[0].socket.getsockname()[1])
 
     async def _talk(self, stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):  # Asterisk has hung up
+            await self._echo(stream)
+
+    async def _echo(self, stream: trio.SocketStream) -> None:
         rest = b""
         async with stream:
             async for chunk in stream:

@@ -24,7 +24,8 @@ from avr_bridge.testing.realtime import (
 )
 from avr_bridge.testing.wav import clip, read_wav
 
-from .node.harness import Echo, install_packages, open_bridge, place_call
+from .node.harness import HERE, Echo, open_bridge, place_call
+from .npm import install_packages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ WIKI_PAGE_OF_SEPTEMBER_2025 = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _packages() -> None:
-    install_packages()
+    install_packages(HERE)
 
 
 def options(tmp_path: Path, url: str, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avr_bridge import ToolsConfig
+from avr_bridge.masking import Mask
 from avr_bridge.tools import Toolbox, load_tools
 from avr_bridge.tools.schema import parser_of_schema
 from avr_bridge.tools.schema_shape import KEYWORDS, completed
@@ -300,3 +301,20 @@ def test_any_schema_makes_a_parser_or_a_problem(schema: dict[str, Any]) -> None:
             assert isinstance(parse(arguments), dict)
         except msgspec.ValidationError:
             continue
+
+
+def test_credentials_of_tools_are_masked_from_then_on(tmp_path: Path) -> None:
+    """The model's server, or a service, may quote what it was given. What stands in an address
+    without being a credential stays readable."""
+    environ = {"CRM_TOKEN": "planted-crm-4711", "CRM_HOST": "planted-host-4711.test"}
+    text = MCP + 'authorization = "${CRM_TOKEN}"\n'
+    text += """
+[[http]]
+name = "find"
+description = "Find."
+url = "https://user:planted-pass-4711@${CRM_HOST}/find"
+headers = {Authorization = "Basic ${CRM_TOKEN}-too"}
+"""
+    assert not loaded(tmp_path, text, environ).problems
+    said = "no: planted-crm-4711 planted-crm-4711-too planted-pass-4711 at planted-host-4711.test"
+    assert Mask()(said) == "no: *** ***-too *** at planted-host-4711.test"

@@ -15,6 +15,7 @@ import trio
 from avr_bridge import ToolsConfig
 from avr_bridge.errors import ToolError
 from avr_bridge.tools import CallContext, ControlRequest, Toolbox, ToolResult, load_tools
+from avr_bridge.tools.apart import LEAVE_S
 from avr_bridge.tools.signature import tool_of_function
 from avr_bridge.tools.toolbox import CUT_MARK, MAX_OUTPUT_BYTES
 
@@ -226,6 +227,29 @@ async def test_a_hangup_is_no_fault_of_a_tool(
         await toolbox_of(it).run("it", "", CALL)
     assert scope.cancelled_caught
     assert [line["error"] for line in log] == ["CancelledError"]
+
+
+async def test_a_tool_that_cannot_be_cancelled_holds_up_nothing(
+    autojump_clock: trio.testing.MockClock, log: list[Any]
+) -> None:
+    """Shielded for ten minutes: the limit holds, and so does a hangup, half a second later."""
+
+    async def it() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(600)
+
+    result = await toolbox_of(it, 3.0).run("it", "", CALL)
+    assert result.timed_out
+    assert trio.current_time() == pytest.approx(3.0 + LEAVE_S)
+    began_s = trio.current_time()
+    with trio.move_on_after(1) as scope:
+        await toolbox_of(it).run("it", "", CALL)
+    assert scope.cancelled_caught
+    assert trio.current_time() - began_s == pytest.approx(1 + LEAVE_S)
+    left = [
+        line for line in log if line["event"] == "tool cannot be stopped, and is left to itself"
+    ]
+    assert len(left) == 2
 
 
 def test_a_real_ctrl_c_is_no_fault_of_a_tool() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import pytest
 import trio
 
 from avr_bridge.testing.realtime import Say, SimulatedRealtime, Step, Turn
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[2]
 
-INSTALL_S = 240
 START_S = 30
 STOP_S = 15
 CALL_MARGIN_S = 30
@@ -141,29 +138,3 @@ async def place_call(script: str, options: Mapping[str, Any]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr.decode()
     report: dict[str, Any] = json.loads(done.stdout)
     return report
-
-
-def install_packages() -> None:
-    """Install what package-lock.json names, if that was not done yet; else skip the test."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node or npm is not installed")
-    lock = (HERE / "package-lock.json").read_bytes()
-    stamp = HERE / "node_modules" / ".installed-from"
-    if stamp.is_file() and stamp.read_bytes() == lock:
-        return
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    try:
-        subprocess.run(
-            command,
-            cwd=HERE,
-            check=True,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=INSTALL_S,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip(f"npm ci did not end within {INSTALL_S} s")
-    except subprocess.CalledProcessError as error:
-        said = error.stderr.decode(errors="replace").strip().splitlines()
-        pytest.skip(f"npm ci failed: {said[0] if said else 'without a word'}")
-    stamp.write_bytes(lock)

@@ -1,0 +1,139 @@
+// What the page shows of the bridge: whether it takes calls, those that are up, its settings.
+
+import { clock } from './strip.js';
+
+const find = (id) => document.getElementById(id);
+
+// Of the table of calls: a busy bridge tells hundreds of moments a second.
+const DRAW_EVERY_MS = 200;
+
+const LOOK = { 'caller speaks': 'caller', 'agent speaks': 'agent', thinking: 'gap', tool: 'gap' };
+
+export class BridgeView {
+  #calls = new Map(); // by uuid: the row, what was told, when the call began here
+  #hello = null;
+  #drawing = null;
+
+  constructor() {
+    setInterval(() => this.#showAges(), 1000);
+    find('filter').addEventListener('input', () => this.#showSettings());
+    find('changed').addEventListener('change', () => this.#showSettings());
+  }
+
+  // The feed's beginning: all calls that run.
+  hello(hello, own) {
+    this.#hello = hello;
+    find('model').textContent = hello.model;
+    find('model').hidden = false;
+    this.#calls.clear();
+    for (const view of hello.calls) this.#take(view, own);
+    this.#showCalls();
+    this.pulse(hello.pulse);
+  }
+
+  pulse({ calls, calls_of_all, refuses, lag_ms }) {
+    const { worker, workers, max_calls } = this.#hello;
+    this.#showState(refuses ? `refuses calls: ${refuses}` : 'ready', refuses ? 'refuses' : 'ready');
+    find('calls-count').textContent = String(calls);
+    const limit = max_calls ? `, of ${max_calls} at the most` : '';
+    const late = lag_ms >= 20 ? ` The event loop is ${Math.round(lag_ms)} ms late.` : '';
+    find('calls-note').textContent =
+      workers > 1
+        ? `Process ${worker} of ${workers}: the calls of the others are not shown here, and your own may be ` +
+          `one of theirs; then its events are missing. All together carry ${calls_of_all}${limit}.${late}`
+        : (max_calls ? `${calls}${limit}.` : '') + late;
+  }
+
+  lost() {
+    this.#showState('not connected', 'lost');
+  }
+
+  moment({ call, view }, own) {
+    if (view) this.#take(view, own);
+    else this.#calls.delete(call);
+    this.#showCalls();
+  }
+
+  settings({ sections }) {
+    this.sections = sections;
+    this.#showSettings();
+  }
+
+  #showState(words, state) {
+    const chip = find('bridge');
+    if (chip.dataset.state === state && chip.lastElementChild.textContent === words) return;
+    chip.dataset.state = state;
+    chip.lastElementChild.textContent = words;
+  }
+
+  #take(view, own) {
+    const began_ms = performance.now() - view.age_ms;
+    this.#calls.set(view.call, { view, began_ms, own: view.call === own });
+  }
+
+  #showCalls() {
+    this.#drawing ??= setTimeout(() => {
+      this.#drawing = null;
+      this.#drawCalls();
+    }, DRAW_EVERY_MS);
+  }
+
+  #drawCalls() {
+    const calls = [...this.#calls.values()].sort((a, b) => Number(b.own) - Number(a.own));
+    const rows = calls.map(({ view, began_ms, own }) => {
+      const row = document.createElement('tr');
+      const head = cell('th', `${view.call.slice(0, 8)}${own ? ' (yours)' : ''}`);
+      head.scope = 'row';
+      head.title = view.call;
+      const state = document.createElement('span');
+      state.className = `pill ${LOOK[view.state] ?? ''}`;
+      state.textContent = view.tool ? `${view.state}: ${view.tool}` : view.state;
+      const about = document.createElement('td');
+      about.append(state);
+      const since = cell('td', clock((performance.now() - began_ms) / 1000));
+      since.dataset.began_ms = began_ms;
+      const wait = view.latency_ms === null ? '' : `${Math.round(view.latency_ms)} ms`;
+      const cost = view.cost_usd === null ? '' : `$${view.cost_usd.toFixed(4)}`;
+      const rest = [view.turns, wait, view.interruptions, cost, view.transport];
+      row.append(head, about, since, ...rest.map((value) => cell('td', String(value))));
+      return row;
+    });
+    find('calls').replaceChildren(...rows);
+    find('calls-card').classList.toggle('filled', rows.length > 0);
+    find('calls-count').textContent = String(rows.length);
+  }
+
+  #showAges() {
+    for (const since of find('calls').querySelectorAll('td[data-began_ms]')) {
+      since.textContent = clock((performance.now() - Number(since.dataset.began_ms)) / 1000);
+    }
+  }
+
+  #showSettings() {
+    const wanted = find('filter').value.trim().toLowerCase();
+    const onlyChanged = find('changed').checked && !wanted;
+    const rows = [];
+    for (const { settings } of this.sections ?? []) {
+      for (const { name, value, default: usual, changed, help } of settings) {
+        const text = `${name} ${value} ${help}`.toLowerCase();
+        if ((onlyChanged && !changed) || !text.includes(wanted)) continue;
+        const row = document.createElement('tr');
+        const head = cell('th', '');
+        head.scope = 'row';
+        head.append(Object.assign(document.createElement('code'), { textContent: name }));
+        head.title = help;
+        row.append(head, cell('td', value ?? ''), cell('td', usual ?? ''));
+        row.children[1].classList.toggle('set', changed);
+        rows.push(row);
+      }
+    }
+    find('settings').replaceChildren(...rows);
+    find('settings-card').classList.toggle('filled', rows.length > 0);
+  }
+}
+
+function cell(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}
