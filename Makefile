@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench container-test lint types docs picture lock clean
+.PHONY: help demo test asterisk-test bench container-test lint types docs picture lock clean
 
 help: ## Show this
 	@echo 'make <target>, with Python 3.13:'
@@ -33,6 +33,10 @@ demo: $(READY) ## Hear one call through the bridge (ARGS="..." for avr-bridge de
 
 test: $(READY) ## Run all tests (ARGS="tests/unit -x" for pytest)
 	@$(RUN) pytest $(or $(ARGS),$(IN_TWO))
+
+asterisk-test: $(READY) ## Place real calls through a real Asterisk (root; fetched once, in minutes)
+	@$(BIN)/python scripts/asterisk.py || echo 'skipped: no Asterisk can be had here'
+	@$(RUN) pytest -n 3 $(or $(ARGS),tests/asterisk)
 
 bench: $(READY) ## Measure the bridge beside a fixed yardstick, 12 minutes (ARGS="--calls 10")
 	@$(RUN) benchmarks.calls $(ARGS)

@@ -7,6 +7,7 @@ down::
                caller/                  call/                        upstream/
     avr-core -> websocket | http -> pump_inbound  -> uplink -> writer -> Realtime model
     avr-core <- websocket | http <- pump_outbound <- orders <- run_conversation <- model
+    Asterisk <-> chan_websocket | audiosocket, in their place
                                  one nursery per call: call/session.py
 
 - `pump_inbound` takes everything off the caller's socket at once. Sound goes to the `Uplink`,

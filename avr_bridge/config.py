@@ -230,6 +230,9 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     faults = []
     if not key_given and not {"OPENAI_API_KEY", "OPENAI_ENDPOINT"} & set(variables):
         faults.append("OPENAI_API_KEY is not set: expected the key of the Realtime API")
+    if "AVR_MANAGER_ENDPOINT" in variables:
+        missing = sorted({"AVR_MANAGER_USER", "AVR_MANAGER_PASSWORD"} - set(variables))
+        faults += [f"{name} is not set: AVR_MANAGER_ENDPOINT needs it" for name in missing]
     try:
         # Only the proxy on the way to the model has to be one that we can use.
         endpoint = variables.get("OPENAI_ENDPOINT")
@@ -297,6 +300,8 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
                 "the key and what callers say can be read on the way"
             )
+    if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
+        warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
     webhook = urlsplit(variables.get("AVR_CALL_WEBHOOK", ""))
     if webhook.scheme == "http" and not is_loopback(webhook.hostname or ""):
         warnings.append(

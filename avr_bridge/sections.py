@@ -139,6 +139,21 @@ class ServerConfig:
         help="How long callers' sound is gathered before it is read, to save processor time. "
         "Unset or auto: not at all while there is time, up to 40 ms from half of a core on.",
     )
+    audiosocket_port: int | None = setting(
+        "AVR_AUDIOSOCKET_PORT",
+        default=None,
+        parse=whole_number(0, 65535, infinite=("off",)),
+        expected="a port number, 0 to 65535 (0: any free one), or off",
+        help="Port for calls straight from Asterisk over AudioSocket, which has no authentication. "
+        "Unset or off: none.",
+    )
+    audiosocket_codec: str = setting(
+        "AVR_AUDIOSOCKET_CODEC",
+        default="auto",
+        parse=choice("auto", "slin", "ulaw", "alaw"),
+        expected="auto, slin, ulaw or alaw",
+        help="What Asterisk sends there. auto: found out from each call's first sound.",
+    )
 
 
 @section
@@ -269,6 +284,27 @@ class ToolsConfig:
         parse=url("http", "https"),
         expected="an http or https address",
         help="avr-ami, which hangs up and transfers calls. Also AVR_AMI_ENDPOINT, for avr-app.",
+    )
+    manager_endpoint: str | None = setting(
+        "AVR_MANAGER_ENDPOINT",
+        default=None,
+        parse=url("tcp", "tls"),
+        expected="an address such as tcp://asterisk:5038 or tls://asterisk:5039",
+        help="Asterisk's manager (AMI), which transfers calls that come straight from Asterisk.",
+    )
+    manager_user: str | None = setting(
+        "AVR_MANAGER_USER",
+        default=None,
+        parse=text,
+        expected="a user of manager.conf",
+        help="Its user.",
+    )
+    manager_password: Secret | None = setting(
+        "AVR_MANAGER_PASSWORD",
+        default=None,
+        parse=Secret.parse,
+        expected="a secret of ASCII signs without blanks",
+        help="The user's secret; it is not sent, only an answer to a challenge.",
     )
     directory: str = setting(
         "AVR_TOOLS_DIR",

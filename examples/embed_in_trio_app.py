@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 
 
 class RawTcpTransport:
-    """Four members are all that a call needs of its caller's side."""
+    """These members are all that a call needs of its caller's side."""
 
     metadata: Mapping[str, str] = {}
-    lead_ms = 120  # nothing sent can be taken back, so little is sent ahead
+    lead_ms = 120  # nothing sent can be taken back, so little is sent ahead,
+    lead_is_heard = True  # and what was sent counts as heard
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream

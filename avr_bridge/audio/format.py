@@ -14,6 +14,7 @@ __all__ = [
     "ALAW_8K",
     "FRAME_MS",
     "PCM16_8K",
+    "PCM16_16K",
     "PCM16_24K",
     "ULAW_8K",
     "AudioFormat",
@@ -79,7 +80,10 @@ class AudioFormat:
 
 
 PCM16_8K = AudioFormat(Encoding.PCM16, 8_000)
-"""The caller's side: PCM16 LE mono, 8 kHz; 20 ms = 160 samples = 320 bytes."""
+"""avr-core's side: PCM16 LE mono, 8 kHz; 20 ms = 160 samples = 320 bytes."""
+
+PCM16_16K = AudioFormat(Encoding.PCM16, 16_000)
+"""Asterisk's slin16: 20 ms = 320 samples = 640 bytes."""
 
 PCM16_24K = AudioFormat(Encoding.PCM16, 24_000)
 """The Realtime API's only PCM: 24 kHz; 20 ms = 480 samples = 960 bytes."""

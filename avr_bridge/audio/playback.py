@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Heard", "PlaybackLedger"]
 
 RECENT_FRAMES = 100
-"""Two seconds: more than any transport sends ahead, so no unplayed frame is ever forgotten."""
+"""Two seconds: more than any transport sends ahead that cannot tell what was played."""
 
 
 @attrs.frozen
@@ -34,9 +34,15 @@ class Heard:
 
 
 class PlaybackLedger:
-    """What was sent of each item that is not over yet."""
+    """What was sent of each item that is not over yet.
 
-    def __init__(self) -> None:
+    Args:
+        recent_frames: How many of the last frames may still be unplayed: none of these is
+            forgotten.
+    """
+
+    def __init__(self, recent_frames: int = RECENT_FRAMES) -> None:
+        self._most_recent = recent_frames
         self._sent: dict[str, int] = {}
         self._recent: deque[tuple[str, int]] = deque()
         self._recent_frames = 0
@@ -47,7 +53,7 @@ class PlaybackLedger:
             self._sent[item_id] = self._sent.get(item_id, 0) + frames
             self._recent.append((item_id, frames))
             self._recent_frames += frames
-        while self._recent and self._recent_frames - self._recent[0][1] > RECENT_FRAMES:
+        while self._recent and self._recent_frames - self._recent[0][1] > self._most_recent:
             item_id, frames = self._recent.popleft()
             self._recent_frames -= frames
             if all(item_id != kept for kept, _ in self._recent):

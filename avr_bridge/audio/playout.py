@@ -19,7 +19,7 @@ _COMPACT_BYTES = 65_536
 
 
 class Playout:
-    """A queue of sound in the caller's format (PCM16 LE mono, 8 kHz), taken out in frames."""
+    """A queue of sound in the format of the caller's leg, taken out in frames."""
 
     def __init__(self, fmt: AudioFormat = PCM16_8K) -> None:
         self._format = fmt
@@ -43,6 +43,11 @@ class Playout:
     def waiting_frames(self) -> int:
         """Whole frames that wait."""
         return self.waiting_bytes // self._format.frame_bytes
+
+    @property
+    def first_item_frames(self) -> int:
+        """Whole frames that wait of the item that is first."""
+        return self._items[0][1] if self._items else 0
 
     @property
     def waiting_items(self) -> list[str]:

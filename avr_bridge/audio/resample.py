@@ -33,6 +33,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import audioop
 import numpy as np
 
+from avr_bridge.audio.polyphase import PolyphaseResampler
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -303,7 +305,7 @@ def make_resampler(kind: str, src_hz: int, dst_hz: int) -> Resampler:
     """Build a resampler for one direction of one call.
 
     Args:
-        kind: "fir" (8 <-> 24 kHz only) or "audioop" (any rates).
+        kind: "fir" (between 8, 16 and 24 kHz) or "audioop" (any rates).
         src_hz: Rate of what goes in.
         dst_hz: Rate of what comes out; if equal, the chunks pass through whatever the kind.
 
@@ -323,5 +325,7 @@ def make_resampler(kind: str, src_hz: int, dst_hz: int) -> Resampler:
             return FirUpsampler()
         case (24_000, 8_000):
             return FirDownsampler()
+        case (8_000 | 16_000 | 24_000, 8_000 | 16_000 | 24_000):
+            return PolyphaseResampler(src_hz, dst_hz)
         case _:
-            raise ValueError(f"'fir' converts 8 kHz <-> 24 kHz, not {src_hz} Hz to {dst_hz} Hz")
+            raise ValueError(f"'fir' converts 8, 16 and 24 kHz, not {src_hz} Hz to {dst_hz} Hz")

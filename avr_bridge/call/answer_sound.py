@@ -1,4 +1,5 @@
-"""The model's sound on its way to the caller: from deltas in the session's format to orders.
+"""The model's sound on its way to the caller: from deltas in the session's format to orders in that
+of the caller's leg.
 
 Between the conversation and the outbound pump. Knows formats, not turns: it also notices a model
 that agreed to G.711 and sends PCM.
@@ -33,6 +34,7 @@ class AnswerSound:
     """One call's, through all its sessions.
 
     Args:
+        leg: The format of the caller's leg.
         resampler_kind: As in the settings.
         silenced: Told the interrupted items and what was heard of them.
         item_heard: Told of each item that was heard to its end.
@@ -42,6 +44,7 @@ class AnswerSound:
     def __init__(
         self,
         orders: Orders,
+        leg: AudioFormat,
         resampler_kind: str,
         log: Any,
         *,
@@ -50,6 +53,7 @@ class AnswerSound:
         ask_for_pcm: Callable[[], None],
     ) -> None:
         self._orders = orders
+        self._leg = leg
         self._resampler_kind = resampler_kind
         self._log = log
         self._silenced = silenced
@@ -82,9 +86,9 @@ class AnswerSound:
         self._misread_bytes += len(data)
         if self._decoder is None:
             return  # sound before the session is in force: of no agreed format
-        pcm = self._decoder.decode(data)
-        if pcm:
-            self._orders.give(PlaySound(pcm, item_id))
+        sound = self._decoder.decode(data)
+        if sound:
+            self._orders.give(PlaySound(sound, item_id))
 
     def finish(self, item_id: str) -> None:
         """The item is complete."""
@@ -142,4 +146,4 @@ class AnswerSound:
 
     def _decode_from(self, fmt: AudioFormat) -> None:
         self._format = fmt
-        self._decoder = Decoder(fmt, self._resampler_kind)
+        self._decoder = Decoder(fmt, self._resampler_kind, self._leg)

@@ -32,6 +32,7 @@ from avr_bridge.upstream.client import PINGS_UNANSWERED
 from avr_bridge.upstream.conversation import Conversation, Phase
 
 if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
     from avr_bridge.call.instructions import CallSettings
     from avr_bridge.call.line import CallLine
     from avr_bridge.caller.transport import CallStarted
@@ -80,7 +81,7 @@ async def run_conversation(
         spare_voice=spare_voice,
     )
     async with open_links(model, dial) as links:
-        sessions = _Sessions(config, machine, links, line, log)
+        sessions = _Sessions(config, machine, links, start.fmt, line, log)
         try:
             with line.ending.scope():
                 await sessions.run()
@@ -117,6 +118,7 @@ class _Sessions:
         config: BridgeConfig,
         machine: Conversation,
         links: Links,
+        leg: AudioFormat,
         line: CallLine,
         log: Any,
     ) -> None:
@@ -126,7 +128,7 @@ class _Sessions:
         self._line = line
         self._stats = line.stats
         self._log = log
-        self._talk = Talk(config, machine, line, log, self._due_s)
+        self._talk = Talk(config, machine, leg, line, log, self._due_s)
         self._link: Link | None = None
         self._lifetime: Lifetime | None = None
         self._standby: Standby | None = None

@@ -23,6 +23,7 @@ CLOSE_CODES = {
     EndReason.CALLER_FLOODED: 1008,
     EndReason.CALLER_MESSAGE_TOO_BIG: 1009,
     EndReason.CALLER_BROKE_PROTOCOL: 1002,
+    EndReason.CALLER_FORMAT_UNKNOWN: 1003,
     EndReason.MODEL_UNAVAILABLE: 1011,
     EndReason.MODEL_REJECTED: 1011,
     EndReason.MODEL_CLOSED: 1011,
@@ -43,6 +44,7 @@ BLAMED_ON_CALLER = {
     EndReason.CALLER_FLOODED: "messages or audio came far faster than real time",
     EndReason.CALLER_MESSAGE_TOO_BIG: "a message of over 1 MiB was received",
     EndReason.CALLER_BROKE_PROTOCOL: "what was received is no WebSocket frame",
+    EndReason.CALLER_FORMAT_UNKNOWN: "the leg's codec cannot be used",
 }
 """What the caller's side is told before the close, where it still reads."""
 
@@ -55,6 +57,7 @@ REASON_OF_LEAVING = {
     Leaving.FLOODED: EndReason.CALLER_FLOODED,
     Leaving.MESSAGE_TOO_BIG: EndReason.CALLER_MESSAGE_TOO_BIG,
     Leaving.BROKE_PROTOCOL: EndReason.CALLER_BROKE_PROTOCOL,
+    Leaving.FORMAT_UNKNOWN: EndReason.CALLER_FORMAT_UNKNOWN,
 }
 """Why a call ends whose caller's connection came to its end in one of these ways."""
 

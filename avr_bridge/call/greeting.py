@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from avr_bridge.audio.transcode import clip_in
 from avr_bridge.audio.wav import read_wav
 from avr_bridge.call.orders import FinishItemSound, PlaySound
 from avr_bridge.upstream.closing import GREETING_ITEM
 
 if TYPE_CHECKING:
+    from avr_bridge.audio.format import AudioFormat
     from avr_bridge.call.line import CallLine
     from avr_bridge.config import TalkConfig
 
@@ -35,8 +37,11 @@ def _read(path: str, _mtime_ns: int, _size_bytes: int) -> bytes:
     return read_wav(path)
 
 
-def play_recorded_greeting(config: TalkConfig, line: CallLine, log: Any) -> bool:
+def play_recorded_greeting(config: TalkConfig, leg: AudioFormat, line: CallLine, log: Any) -> bool:
     """Play it, if there is one.
+
+    Args:
+        leg: The format of the caller's leg.
 
     Returns:
         False for a file that cannot be read: it is logged, and the model has to greet.
@@ -51,7 +56,7 @@ def play_recorded_greeting(config: TalkConfig, line: CallLine, log: Any) -> bool
     if not pcm:
         log.warning("greeting file failed", error="it has no sound")
         return False
-    line.orders.give(PlaySound(pcm, GREETING_ITEM))
+    line.orders.give(PlaySound(clip_in(leg, pcm), GREETING_ITEM))
     line.orders.give(FinishItemSound(GREETING_ITEM, lambda _item_id: line.greeting_heard()))
     return True
 

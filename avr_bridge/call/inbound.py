@@ -14,6 +14,7 @@ import trio
 
 from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.call.ending import REASON_OF_LEAVING, EndReason
+from avr_bridge.call.orders import LegBegan
 from avr_bridge.caller.budget import Budget
 from avr_bridge.caller.transport import (
     CallerAudio,
@@ -23,6 +24,8 @@ from avr_bridge.caller.transport import (
     CallStarted,
     DtmfDigit,
     ErrorOut,
+    MarkPlayed,
+    SoundHeld,
 )
 from avr_bridge.telemetry.journal import CallBegan, KeyPressed
 
@@ -92,11 +95,12 @@ class _InboundPump:
         self._starts = starts
         self._line = line
         self._no_audio_s = no_audio_s or math.inf
-        self._enough_bytes = PCM16_8K.bytes_of_ms(no_audio_s * 1000 * LEAST_PART_OF_REAL_TIME)
+        self._enough_ms = no_audio_s * 1000 * LEAST_PART_OF_REAL_TIME
         self._messages = Budget(MESSAGE_BURST, MESSAGES_PER_S, now_s)
         self._audio_s = Budget(AUDIO_BURST_S, AUDIO_PER_S, now_s)
         self._started = False
-        self._recent_bytes = 0
+        self._format = PCM16_8K
+        self._recent_ms = 0.0
         self.due_s = now_s + INIT_LIMIT_S
         self.waiting = trio.CancelScope()
 
@@ -104,7 +108,7 @@ class _InboundPump:
         """Why nobody waits beyond `due_s`."""
         if not self._started:
             return EndReason.CALLER_SENT_NO_INIT
-        return EndReason.CALLER_TOO_SLOW if self._recent_bytes else EndReason.CALLER_SENT_NO_AUDIO
+        return EndReason.CALLER_TOO_SLOW if self._recent_ms else EndReason.CALLER_SENT_NO_AUDIO
 
     def carry(self, event: CallerEvent) -> None:
         """One event to where it belongs."""
@@ -116,12 +120,16 @@ class _InboundPump:
             return
         match event:
             case CallerAudio(pcm=pcm):
-                stats.caller_bytes += len(pcm)
-                self._note_audio(len(pcm), now_s)
+                audio_ms = self._format.ms(len(pcm))
+                stats.caller_audio_ms += audio_ms
+                self._note_audio(audio_ms, now_s)
                 line.uplink.push(pcm)
             case CallStarted() as start:
                 stats.uuid = start.uuid
                 self._started = True
+                self._format = start.fmt
+                line.uplink.begin(start.fmt)
+                line.orders.give(LegBegan(start.fmt))
                 self._expect_audio_until(now_s + self._no_audio_s)
                 self._tell_begin(start.uuid, now_s)
                 self._starts.send_nowait(start)
@@ -130,25 +138,27 @@ class _InboundPump:
                 if self._started:
                     line.journal.tell(KeyPressed(now_s, digit))
                 line.keypad.press(digit)
+            case MarkPlayed() | SoundHeld():
+                line.orders.give(event)
             case CallerFault(message=message):
                 stats.faults += 1
                 if stats.faults <= MOST_FAULTS_TOLD:
                     line.orders.give(ErrorOut(message))
-            case CallerLeft(how=how):
-                line.ending.end(REASON_OF_LEAVING[how])
+            case CallerLeft(how=how, detail=detail):
+                line.ending.end(REASON_OF_LEAVING[how], detail)
 
     def _tell_begin(self, uuid: str, now_s: float) -> None:
         kind = getattr(self._transport, "kind", EMBEDDED)
         metadata = dict(self._transport.metadata)
         self._line.journal.tell(CallBegan(now_s, uuid, metadata, kind))
 
-    def _note_audio(self, pcm_bytes: int, now_s: float) -> None:
-        if not self._audio_s.spend(PCM16_8K.ms(pcm_bytes) / 1000, now_s):
+    def _note_audio(self, audio_ms: float, now_s: float) -> None:
+        if not self._audio_s.spend(audio_ms / 1000, now_s):
             self._line.ending.end(EndReason.CALLER_FLOODED, "audio")
-        self._recent_bytes += pcm_bytes
-        if self._started and self._recent_bytes >= self._enough_bytes:
+        self._recent_ms += audio_ms
+        if self._started and self._recent_ms >= self._enough_ms:
             self._expect_audio_until(now_s + self._no_audio_s)
 
     def _expect_audio_until(self, due_s: float) -> None:
-        self._recent_bytes = 0
+        self._recent_ms = 0.0
         self.due_s = self.waiting.deadline = due_s

@@ -7,14 +7,16 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from avr_bridge.audio.format import AudioFormat
 from avr_bridge.audio.playback import Heard
 from avr_bridge.call.ending import CallEnding, EndReason
-from avr_bridge.caller.transport import ErrorOut, TranscriptOut
+from avr_bridge.caller.transport import ErrorOut, MarkPlayed, SoundHeld, TranscriptOut
 
 __all__ = [
     "ORDERS_WAITING",
     "FinishItemSound",
     "LastWords",
+    "LegBegan",
     "Order",
     "Orders",
     "PlaySound",
@@ -28,8 +30,16 @@ sound each this bounds a stalled call at 12 MB and half a minute of deltas; then
 
 
 @attrs.frozen
+class LegBegan:
+    """The leg's format is known; all sound that is ordered from now on is in it, but for the
+    bridge's own (`WaitingSound`, `LastWords`)."""
+
+    fmt: AudioFormat
+
+
+@attrs.frozen
 class PlaySound:
-    """PCM16 LE mono, 8 kHz, any length, behind what already waits; sound of one item."""
+    """Sound of one item in the leg's format, any length, behind what already waits."""
 
     pcm: bytes
     item_id: str = ""
@@ -45,7 +55,8 @@ class FinishItemSound:
 
 @attrs.frozen
 class WaitingSound:
-    """Play this loop while nothing else is to be heard, after a moment; None: no longer."""
+    """Play this loop (PCM16 LE mono, 8 kHz, whole frames) while nothing else is to be heard, after
+    a moment; None: no longer."""
 
     loop: bytes | None
 
@@ -76,7 +87,16 @@ class LastWords:
 
 
 Order = (
-    WaitingSound | PlaySound | FinishItemSound | SilenceNow | LastWords | TranscriptOut | ErrorOut
+    LegBegan
+    | WaitingSound
+    | PlaySound
+    | FinishItemSound
+    | SilenceNow
+    | LastWords
+    | MarkPlayed
+    | SoundHeld
+    | TranscriptOut
+    | ErrorOut
 )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from avr_bridge.audio.format import FRAME_MS, PCM16_8K
+from avr_bridge.audio.format import FRAME_MS
 from avr_bridge.call.conversation import run_conversation
 from avr_bridge.call.ending import (
     BLAMED_ON_CALLER,
@@ -127,7 +127,7 @@ async def run_call(
         log = get_logger().bind(call=start.uuid)
         log.info("call started", metadata_keys=sorted(transport.metadata))
         effective = config
-        if not play_recorded_greeting(config.talk, line, log):
+        if not play_recorded_greeting(config.talk, start.fmt, line, log):
             effective = attrs.evolve(config, talk=without_greeting_file(config.talk))
         settings = await settings_for_call(config.model, start.uuid, transport.metadata, log)
         if settings.log_all:
@@ -204,7 +204,7 @@ def _summary(
         metadata=dict(transport.metadata),
         duration_s=trio.current_time() - stats.started_s,
         answered_after_s=answered_after_s,
-        caller_audio_ms=PCM16_8K.ms(stats.caller_bytes),
+        caller_audio_ms=stats.caller_audio_ms,
         played_ms=float(stats.played_frames * FRAME_MS),
         dropped_ms=stats.dropped_ms,
         turns=stats.turns,

@@ -16,7 +16,7 @@ class CallStats:
     started_s: float
     uuid: str = ""
     first_sound_s: float | None = None
-    caller_bytes: int = 0
+    caller_audio_ms: float = 0.0
     played_frames: int = 0
     dropped_ms: float = 0.0
     turns: int = 0

@@ -52,6 +52,7 @@ from avr_bridge.upstream.usage import usage_of_response, usage_of_transcription
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from avr_bridge.audio.format import AudioFormat
     from avr_bridge.audio.playback import Heard
     from avr_bridge.call.line import CallLine
     from avr_bridge.config import BridgeConfig
@@ -69,6 +70,7 @@ class Talk:
     """Carries out what the state machine decides.
 
     Args:
+        leg: The format of the caller's leg.
         also_due_s: When something else is due that `step` should return for.
 
     Attributes:
@@ -80,6 +82,7 @@ class Talk:
         self,
         config: BridgeConfig,
         machine: Conversation,
+        leg: AudioFormat,
         line: CallLine,
         log: Any,
         also_due_s: Callable[[], float],
@@ -102,6 +105,7 @@ class Talk:
         self._content = ContentLog(config.log, log)
         self._sound = AnswerSound(
             line.orders,
+            leg,
             config.audio.resampler,
             log,
             silenced=self._silenced,

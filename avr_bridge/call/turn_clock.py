@@ -56,8 +56,8 @@ class TurnClock:
         latency_ms = None if since_s is None else (now_s - since_s) * 1000
         self._journal.tell(AnswerStarted(now_s, latency_ms))
 
-    def interrupted(self, since_s: float, heard: Iterable[Heard]) -> None:
-        """The caller's side was told to play nothing more, which was wanted since `since_s`."""
-        now_s = trio.current_time()
+    def interrupted(self, since_s: float, told_s: float, heard: Iterable[Heard]) -> None:
+        """The caller's side was told at `told_s` to play nothing more, which was wanted since
+        `since_s`."""
         heard_ms = next((float(item.heard_ms) for item in heard if not item.whole), None)
-        self._journal.tell(Interrupted(now_s, (now_s - since_s) * 1000, heard_ms))
+        self._journal.tell(Interrupted(told_s, (told_s - since_s) * 1000, heard_ms))

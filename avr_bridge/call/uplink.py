@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Uplink"]
 
 KEPT_BEFORE_READY_MS = 20_000
-"""What a caller says while the model is being connected, or connected again: 320 kB at the most.
-A connection that takes longer has failed; of more sound the newest is kept."""
+"""What a caller says while the model is being connected, or connected again: 320 kB of PCM16 at
+8 kHz. A connection that takes longer has failed; of more sound the newest is kept."""
 
 RECENT_MS = 1_000
 """Sound kept from before the moment at which the model hears that the caller speaks."""
@@ -42,6 +42,7 @@ class Uplink:
 
     def __init__(self, resampler_kind: str) -> None:
         self._resampler_kind = resampler_kind
+        self._leg = PCM16_8K
         self._kept = bytearray()
         self._connection: RealtimeConnection | None = None
         self._encoder: Encoder | None = None
@@ -52,6 +53,13 @@ class Uplink:
         self._keeps_turn = False
         self._last_s = trio.current_time()
 
+    def begin(self, leg: AudioFormat) -> None:
+        """The format of what is pushed from now on."""
+        if leg != self._leg:
+            self._leg = leg
+            self._kept.clear()
+            self._recent.clear()
+
     @property
     def gap_due_s(self) -> float:
         """When `fill_gap` has something to do if no sound comes until then."""
@@ -61,21 +69,21 @@ class Uplink:
         """Silence for the time in which the caller's side sent nothing: without the silence
         after it a turn never ends (phones that send none while nobody speaks, a muted line)."""
         frames = round((trio.current_time() - self._last_s) * 1000) // FRAME_MS
-        self.push(bytes(PCM16_8K.frame_bytes * frames))
+        self.push(self._leg.silence(self._leg.frame_samples * frames))
 
     def push(self, pcm: bytes) -> None:
-        """Take sound of the caller: PCM16 LE mono, 8 kHz, whole samples."""
+        """Take sound of the caller in the leg's format, whole samples."""
         self._last_s = trio.current_time()
         self._recent += pcm
         recent_ms = KEPT_TURN_MS if self._keeps_turn else RECENT_MS
-        too_old = len(self._recent) - PCM16_8K.bytes_of_ms(recent_ms)
+        too_old = len(self._recent) - self._leg.bytes_of_ms(recent_ms)
         if too_old > 0:
             del self._recent[:too_old]
         if self._connection is not None and self._encoder is not None:
             self._connection.append_audio_nowait(self._encoder.encode(pcm))
             return
         self._kept += pcm
-        excess = len(self._kept) - PCM16_8K.bytes_of_ms(KEPT_BEFORE_READY_MS)
+        excess = len(self._kept) - self._leg.bytes_of_ms(KEPT_BEFORE_READY_MS)
         if excess > 0:
             del self._kept[:excess]
             self._lost_before_ready_bytes += excess
@@ -89,7 +97,7 @@ class Uplink:
         nobody knows."""
         if self._connection is None:
             return
-        self._dropped_ms = self.dropped_ms - PCM16_8K.ms(self._lost_before_ready_bytes)
+        self._dropped_ms = self.dropped_ms - self._leg.ms(self._lost_before_ready_bytes)
         self._connection = self._encoder = self._format = None
         self._kept[:] = self._recent if self._keeps_turn else b""
 
@@ -100,11 +108,11 @@ class Uplink:
         """
         if self._connection is connection and fmt == self._format:
             return
-        self._encoder = Encoder(fmt, self._resampler_kind)
+        self._encoder = Encoder(fmt, self._resampler_kind, self._leg)
         self._format = fmt
         self._connection = connection
         connection.set_audio_format(fmt)
-        step = PCM16_8K.bytes_of_ms(APPEND_MS)
+        step = self._leg.bytes_of_ms(APPEND_MS)
         for start in range(0, len(self._kept), step):
             piece = self._encoder.encode(bytes(self._kept[start : start + step]))
             connection.send_nowait(AppendAudio(piece))
@@ -115,13 +123,13 @@ class Uplink:
         """Sound that was not sent yet, in ms: until there is a session, and then by a network that
         does not keep up."""
         if self._connection is None or self._format is None:
-            return PCM16_8K.ms(len(self._kept))
+            return self._leg.ms(len(self._kept))
         return self._format.ms(self._connection.waiting_audio_bytes)
 
     @property
     def dropped_ms(self) -> float:
         """Sound that the model did not get, in ms."""
-        dropped_ms = self._dropped_ms + PCM16_8K.ms(self._lost_before_ready_bytes)
+        dropped_ms = self._dropped_ms + self._leg.ms(self._lost_before_ready_bytes)
         if self._connection is not None and self._format is not None:
             dropped_ms += self._format.ms(self._connection.dropped_audio_bytes)
         return dropped_ms

@@ -29,10 +29,16 @@ class DirectLine:
 
     Args:
         send: Sends one text message, UTF-8; returns without an error where the peer is gone.
+        send_binary: The same for a binary message.
     """
 
-    def __init__(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        send: Callable[[bytes], Awaitable[None]],
+        send_binary: Callable[[bytes], Awaitable[None]],
+    ) -> None:
         self._send = send
+        self._send_binary = send_binary
         self._messages: deque[str | bytes] = deque()
         self._waiting_chars = 0
         self._call = trio.lowlevel.ParkingLot()
@@ -76,3 +82,13 @@ class DirectLine:
         if self._closed:
             raise CallerGone
         await self._send(text)
+
+    async def send_binary(self, data: bytes) -> None:
+        """Send one binary message.
+
+        Raises:
+            CallerGone: The connection has ended.
+        """
+        if self._closed:
+            raise CallerGone
+        await self._send_binary(data)

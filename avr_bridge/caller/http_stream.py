@@ -80,6 +80,7 @@ class HttpStreamTransport:
 
     kind = "http"
     lead_ms = LEAD_MS
+    lead_is_heard = True
 
     def __init__(
         self,

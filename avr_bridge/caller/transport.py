@@ -1,17 +1,19 @@
 """What a call needs of the caller's side: events in, messages out, and a way to end.
 
-`websocket.py` and `http_stream.py` implement it for avr-core; an embedding program may bring its
-own. Values only: no wire format is known here.
+`websocket.py` and `http_stream.py` implement it for avr-core, `chan_websocket.py` and
+`audiosocket.py` for Asterisk; an embedding program may bring its own. Values only: no wire format
+is known here.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import attrs
 
+from avr_bridge.audio.format import PCM16_8K, AudioFormat
 from avr_bridge.caller.direct import DirectLine
 
 if TYPE_CHECKING:
@@ -31,21 +33,32 @@ __all__ = [
     "ErrorOut",
     "Interruption",
     "Leaving",
+    "MarkPlayed",
     "Peer",
+    "SoundHeld",
+    "TellingTransport",
     "TranscriptOut",
 ]
 
 
 @attrs.frozen
 class CallStarted:
-    """The call has an identity: avr-core's ``init``, or ``X-UUID`` of the legacy transport."""
+    """The call has an identity: avr-core's ``init``, ``X-UUID`` of the legacy transport, or
+    Asterisk's ``MEDIA_START``, or AudioSocket's first frame.
+
+    Attributes:
+        uuid: The call's id.
+        fmt: The leg's format, of what comes and of what is sent from now on.
+    """
 
     uuid: str
+    fmt: AudioFormat = PCM16_8K
 
 
 @attrs.frozen
 class CallerAudio:
-    """Sound of the caller: PCM16 LE mono, 8 kHz, whole samples, any length.
+    """Sound of the caller: in the leg's format (PCM16 LE mono, 8 kHz, unless `CallStarted` said
+    otherwise), whole samples, any length.
 
     `messages` is the number that it came in: those that came together make one event.
     """
@@ -59,6 +72,20 @@ class DtmfDigit:
     """One key of the caller's keypad."""
 
     digit: str
+
+
+@attrs.frozen
+class MarkPlayed:
+    """All that was sent before this mark has been played; see `TellingTransport`."""
+
+    mark: str
+
+
+@attrs.frozen
+class SoundHeld:
+    """The peer has as much sound waiting as it takes (`on`), or takes more again."""
+
+    on: bool
 
 
 @attrs.frozen
@@ -79,13 +106,18 @@ class Leaving(enum.Enum):
     FLOODED = enum.auto()
     MESSAGE_TOO_BIG = enum.auto()
     BROKE_PROTOCOL = enum.auto()
+    FORMAT_UNKNOWN = enum.auto()
 
 
 @attrs.frozen
 class CallerLeft:
-    """The caller hung up, or the connection is gone: `how`. Nothing follows."""
+    """The caller hung up, or the connection is gone: `how`. Nothing follows.
+
+    `detail` says more about it in the log, such as which rule was broken; nothing of what was sent.
+    """
 
     how: Leaving = Leaving.HUNG_UP
+    detail: str = ""
 
 
 @attrs.define(eq=False)
@@ -120,12 +152,14 @@ class Peer:
         return found if isinstance(found, cls) else cls()
 
 
-CallerEvent = CallStarted | CallerAudio | DtmfDigit | CallerFault | CallerLeft
+CallerEvent = (
+    CallStarted | CallerAudio | DtmfDigit | MarkPlayed | SoundHeld | CallerFault | CallerLeft
+)
 
 
 @attrs.frozen
 class AudioOut:
-    """Sound for the caller: PCM16 LE mono, 8 kHz, whole frames of 320 bytes (20 ms)."""
+    """Sound for the caller, in the leg's format (as `CallerAudio`), whole frames of 20 ms."""
 
     pcm: bytes
 
@@ -159,7 +193,9 @@ class CallerTransport(Protocol):
     Attributes:
         metadata: What is known of the call from outside (query parameters). Only ever text.
         lead_ms: How much sound may be sent ahead of real time. Small, so that an interruption
-            is instant; smaller still where the peer cannot be told to drop what it has.
+            is instant; smaller still where the peer cannot be told to drop what it has. Such a
+            transport says ``lead_is_heard = True`` besides: what was sent counts as heard, also if
+            the caller speaks before it was played. It may be left out, and is False then.
 
     It may have a `kind` too, a word for what it is in metrics and summaries, such as
     ``websocket``; without one it is ``embedded``.
@@ -183,3 +219,36 @@ class CallerTransport(Protocol):
 
     async def close(self, code: int, reason: str) -> None:
         """End the connection with a WebSocket close code (1000 normal, 1011 failure)."""
+
+
+@runtime_checkable
+class TellingTransport(CallerTransport, Protocol):
+    """A transport whose peer keeps the clock and tells what it has played.
+
+    For all others that is reckoned from when the sound was sent. Here `lead_ms` may be long: what
+    was sent can be taken back, and how much of it was heard is known to a frame.
+    """
+
+    async def mark(self, mark: str) -> None:
+        """Have `MarkPlayed` come when all that was sent so far was played; never if dropped.
+
+        Raises:
+            CallerGone: The connection ended.
+        """
+
+    async def interrupt(self) -> float | None:
+        """Have the peer drop what it has not played yet.
+
+        Returns:
+            How much of what was sent that is, in ms; None if it did not say so in time.
+
+        Raises:
+            CallerGone: The connection ended.
+        """
+
+    async def hang_up(self) -> None:
+        """Have the peer end the call.
+
+        Raises:
+            CallerGone: The connection ended.
+        """

@@ -10,6 +10,7 @@ import functools
 import signal
 import sys
 import threading
+import uuid as uuids
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,8 +130,9 @@ def call(
     """Place one call to the STS container at URL, as avr-core would.
 
     URL is what avr-core has as STS_URL: ws://host:port, or the legacy
-    http://host:port/speech-to-speech-stream. Ends with 0 if a reply was heard, 1 if not, 2 if the
-    command line is wrong.
+    http://host:port/speech-to-speech-stream. With audiosocket://host:port the call comes as from
+    Asterisk, in slin or, with ?codec=ulaw or ?codec=alaw behind it, in G.711. Ends with 0 if a
+    reply was heard, 1 if not, 2 if the command line is wrong.
     """
     call_data = _read_query(query)
     try:
@@ -141,6 +143,8 @@ def call(
         raise click.BadParameter(f"{''.join(bad)!r}: keys are {DIGITS}", param_hint="--digits")
     if digits and address.transport == "http":
         raise click.BadParameter("legacy HTTP carries no digits", param_hint="--digits")
+    if uuid and address.transport == "audiosocket" and not _is_uuid(uuid):
+        raise click.BadParameter("AudioSocket wants a UUID", param_hint="--uuid")
     try:
         speech = read_wav(wav or clip("question"))
     except (ValueError, OSError) as error:
@@ -166,6 +170,14 @@ def call(
     if why_not is not None:
         say(f"No reply was heard: {why_not}.", err=True)
         sys.exit(1)
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuids.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_writable(out: Path) -> None:

@@ -88,7 +88,7 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
         with _last_resort() as leave_soon:
             trio.run(serve_one, config, leave_soon)
     except OSError as error:
-        address = f"{server.host}:{server.port}"
+        address = error.filename or f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)
         sys.exit(1)
     except Exception as error:

@@ -1,9 +1,9 @@
 """WebSocket frames of the usual kind, read and written without ceremony; all others left alone.
 
-On both sockets of a call, beside wsproto. avr-core sends fifty short text frames a second; a
-general parser takes 18 us for each, this one 4. Whatever is not a whole, unfragmented ASCII text
-frame under 64 KiB, masked if a client sent it (RFC 6455, section 5.2), comes out untouched, for the
-general parser. Pure.
+On both sockets of a call, beside wsproto. avr-core sends fifty short text frames a second, Asterisk
+as many binary ones; a general parser takes 18 us for each, this one 4. Whatever is not a whole,
+unfragmented frame under 64 KiB, of ASCII text, or of bytes if a client sent it, and masked then
+(RFC 6455, section 5.2), comes out untouched, for the general parser. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 
 import numpy
 
-__all__ = ["FrameSplitter", "masked_text_frame", "text_frame"]
+__all__ = ["Foreign", "FrameSplitter", "binary_frame", "masked_text_frame", "text_frame"]
 
 LONGEST_KEPT_BYTES = 4096
 """Of a client's frame that is not whole yet. avr-core's have 450 bytes; a longer one is given to
@@ -24,6 +24,7 @@ LONGEST_KEPT_OF_SERVER_BYTES = 65_535
 not drip."""
 
 _FIN_TEXT = 0x81
+_FIN_BINARY = 0x82
 _FIN = 0x80
 _RESERVED = 0x70
 _OPCODE = 0x0F
@@ -37,17 +38,23 @@ _LONG_BYTES = 800
 _ALL_THAT_COMES = 1 << 64
 
 
-class FrameSplitter:
-    """One connection's frames from its peer, in order: texts, and bytes for the general parser.
+class Foreign(bytes):
+    """Something that the general parser has to read, cut anywhere."""
 
-    Texts are handed out only between messages, so the general parser sees whole messages and
+
+class FrameSplitter:
+    """One connection's frames from its peer, in order: messages, and what the general parser reads.
+
+    Messages are handed out only between others, so the general parser sees whole messages and
     never misses a part of one.
 
     Args:
-        of_client: Whether the peer is a client, whose frames are masked.
+        of_client: Whether the peer is a client, whose frames are masked. Only a client's binary
+            messages are handed out: a model sends none.
     """
 
     def __init__(self, *, of_client: bool = True) -> None:
+        self._quick = (_FIN_TEXT, _FIN_BINARY) if of_client else (_FIN_TEXT,)
         self._mask_bit, self._mask_bytes = (_MASKED, _MASK_BYTES) if of_client else (0, 0)
         self._longest_kept = LONGEST_KEPT_BYTES if of_client else LONGEST_KEPT_OF_SERVER_BYTES
         self._waiting = b""
@@ -63,9 +70,9 @@ class FrameSplitter:
         """Take what came over the socket, cut anywhere.
 
         Returns:
-            In order: `str`, one whole text message; `bytes`, something that the general parser
-            has to read, cut anywhere; None before such bytes where they are the beginning of
-            another message, or of the end.
+            In order: `str`, one whole text message; `Foreign`, something that the general parser
+            has to read; any other `bytes`, one whole binary message; None before what is foreign
+            where it is the beginning of another message, or of the end.
         """
         if self._waiting:
             data = self._waiting + data
@@ -76,9 +83,9 @@ class FrameSplitter:
             if self._foreign_left:
                 end = min(at + self._foreign_left, len(data))
                 self._foreign_left -= end - at
-                found.append(data[at:end])
-            elif data[at] == _FIN_TEXT and not self._in_message:
-                end = self._read_text(data, at, found)
+                found.append(Foreign(data[at:end]))
+            elif data[at] in self._quick and not self._in_message:
+                end = self._read_whole(data, at, found)
             else:
                 end = self._skip_foreign(data, at, found)
             if end == at and not self._foreign_left:
@@ -87,7 +94,7 @@ class FrameSplitter:
             at = end
         return found
 
-    def _read_text(self, data: bytes, at: int, found: list[str | bytes | None]) -> int:
+    def _read_whole(self, data: bytes, at: int, found: list[str | bytes | None]) -> int:
         """Returns: the frame's end; `at` if it is not whole yet, or is for the other parser."""
         have = len(data)
         if have < at + 2:
@@ -109,9 +116,12 @@ class FrameSplitter:
         payload = data[start + self._mask_bytes : end]
         if self._mask_bytes:
             payload = _masked(payload, data[start : start + self._mask_bytes])
-        if not payload.isascii():
+        if data[at] == _FIN_BINARY:
+            found.append(payload)
+        elif payload.isascii():
+            found.append(payload.decode("ascii"))
+        else:
             return self._skip_foreign(data, at, found)
-        found.append(payload.decode("ascii"))
         return end
 
     def _skip_foreign(self, data: bytes, at: int, found: list[str | bytes | None]) -> int:
@@ -142,21 +152,26 @@ class FrameSplitter:
 
 def text_frame(payload: bytes) -> bytes:
     """A server's frame, not masked, with `payload` as one whole text message (UTF-8)."""
-    return _head(len(payload), 0) + payload
+    return _head(_FIN_TEXT, len(payload), 0) + payload
+
+
+def binary_frame(payload: bytes) -> bytes:
+    """A server's frame, not masked, with `payload` as one whole binary message."""
+    return _head(_FIN_BINARY, len(payload), 0) + payload
 
 
 def masked_text_frame(payload: bytes) -> bytes:
     """A client's frame, masked with a key that nobody can guess."""
     key = os.urandom(_MASK_BYTES)
-    return _head(len(payload), _MASKED) + key + _masked(payload, key)
+    return _head(_FIN_TEXT, len(payload), _MASKED) + key + _masked(payload, key)
 
 
-def _head(length: int, masked: int) -> bytes:
+def _head(first: int, length: int, masked: int) -> bytes:
     if length <= _SHORT:
-        return bytes((_FIN_TEXT, masked | length))
+        return bytes((first, masked | length))
     if length < 65_536:
-        return bytes((_FIN_TEXT, masked | _TWO_BYTES, length >> 8, length & 0xFF))
-    return bytes((_FIN_TEXT, masked | _EIGHT_BYTES)) + length.to_bytes(8, "big")
+        return bytes((first, masked | _TWO_BYTES, length >> 8, length & 0xFF))
+    return bytes((first, masked | _EIGHT_BYTES)) + length.to_bytes(8, "big")
 
 
 def _masked(payload: bytes, key: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The Quart-Trio endpoint: both of avr-core's transports and the health check, on one port.
+"""The Quart-Trio endpoint: avr-core's transports, Asterisk's own and the health check, on one port.
 
 Each request to a transport becomes one call; the call itself is `call/session.py`'s.
 """
@@ -17,9 +17,12 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from avr_bridge.call.ending import CallFailed
+from avr_bridge.call.leg_control import LegControl
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.call.session import run_call
+from avr_bridge.caller.chan_websocket import SUBPROTOCOL, ChanWebsocketTransport
 from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, SpeechStreamBody
+from avr_bridge.caller.metadata import bounded
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
 from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
@@ -35,7 +38,7 @@ from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
 from avr_bridge.telemetry.budget import price_fault
 from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
-from avr_bridge.tools import load_tools
+from avr_bridge.tools import AmiClient, LegId, load_tools, manager_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -44,16 +47,24 @@ if TYPE_CHECKING:
     from quart_trio.wrappers import TrioWebsocket
 
     from avr_bridge.call.ending import CallSummary
+    from avr_bridge.call.toolwork import CallControl
+    from avr_bridge.caller.audiosocket import AudioSocketTransport
     from avr_bridge.caller.transport import CallerTransport
     from avr_bridge.config import BridgeConfig, Secret
     from avr_bridge.server.model_probe import ModelProbe
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
 
-__all__ = ["create_app"]
+__all__ = ["CARRY_LEG", "create_app"]
+
+CARRY_LEG = "avr_bridge.carry_leg"
+"""Among the app's extensions: carries one call of AudioSocket, whose port is not HTTP's."""
 
 STREAM_PATH = "/speech-to-speech-stream"
 """Of avr-core's older transport."""
+
+ASTERISK_PATH = "/asterisk/media"
+"""Of Asterisk's chan_websocket."""
 
 HANGUP_LIMIT_S = 1.0
 """For a call to end by itself once its handler is cancelled."""
@@ -64,14 +75,11 @@ TRY_AGAIN_LATER = 1013
 UNTIL_END = "avr_bridge.until_end"
 """In the scope of an HTTP request: what is left when its response has ended, not its handler."""
 
-MOST_METADATA = 32
-LONGEST_METADATA_CHARS = 512
-"""Query parameters kept for a call. Free-form keys from outside: bounded, and only ever text."""
-
 ABOUT = """avr-bridge: speech-to-speech bridge for Agent Voice Response.
 
 WebSocket  ws://{host}/
 HTTP       POST http://{host}/speech-to-speech-stream
+Asterisk   ws://{host}/asterisk/media
 Health     GET /healthz
 Readiness  GET /readyz
 Metrics    GET /metrics
@@ -139,19 +147,29 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = None
     app.config["BODY_TIMEOUT"] = None
 
-    async def carry(transport: CallerTransport) -> None:
+    manager = manager_of(config.tools)
+
+    async def carry(transport: CallerTransport, control: CallControl | None = None) -> None:
         try:
             await run_call(
                 transport,
                 config,
                 dial=dial,
                 toolbox=toolbox,
+                control=control,
                 on_ended=on_call_ended,
                 running=running,
                 listeners=[metrics.metrics.take, *listeners],
             )
         except CallFailed:
             return  # logged where it happened, with its causes
+
+    async def carry_leg(transport: AudioSocketTransport) -> None:
+        leg = partial(LegId, uuid=transport.uuid)
+        ami = AmiClient(config.tools.ami_url)
+        await carry(transport, LegControl(transport.hang_up, leg, manager, ami))
+
+    app.extensions[CARRY_LEG] = carry_leg
 
     def admitted(asked: BaseRequestWebsocket, secret: Secret | None) -> bool:
         authorization = asked.headers.get("Authorization", "")
@@ -196,6 +214,34 @@ def create_app(
                 await transport.close(TRY_AGAIN_LATER, str(refused))
         return None
 
+    @app.websocket(ASTERISK_PATH)
+    async def asterisk_call() -> Response | None:
+        """A refusal comes before the upgrade, so that Dial() has not answered and the dialplan can
+        go on elsewhere."""
+        connection = cast("TrioWebsocket", websocket._get_current_object())
+        if not admitted(connection, config.server.token):
+            metrics.metrics.refuse("token")
+            return _no_entry("chan_websocket", seldom)
+        offered = connection.requested_subprotocols
+        try:
+            with door.call(), ExitStack() as until_end:
+                await connection.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+                peer = Peer.of(connection.scope)
+                leave = partial(lobby.leave, peer)
+                transport = ChanWebsocketTransport(
+                    connection, _bounded(connection.args), peer, leave
+                )
+                lobby.enter(peer)
+                until_end.callback(leave)
+                control = LegControl(
+                    transport.hang_up, lambda: LegId(transport.channel_id), manager
+                )
+                await _through_hangup(partial(carry, transport, control))
+        except CallRefused as refused:
+            metrics.metrics.refuse(refused.why)
+            return _refused(refused, seldom)
+        return None
+
     @app.post(STREAM_PATH)
     async def http_call() -> Response:
         if not admitted(request, config.server.token):
@@ -205,8 +251,7 @@ def create_app(
             cast("Any", request.scope)[UNTIL_END].enter_context(door.call())
         except CallRefused as refused:
             metrics.metrics.refuse(refused.why)
-            seldom.warning("call refused", reason=str(refused))
-            return Response(f"{refused}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
+            return _refused(refused, seldom)
         call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
         peer = Peer.of(request.scope)
         transport = HttpStreamTransport(request.body, call_id, _bounded(request.args), peer)
@@ -293,6 +338,10 @@ def _no_entry(transport: str, seldom: SeldomLog) -> Response:
     return Response("A token is needed.\n", 401, headers, content_type="text/plain; charset=utf-8")
 
 
+def _refused(why: CallRefused, seldom: SeldomLog) -> Response:
+    seldom.warning("call refused", reason=str(why))
+    return Response(f"{why}\n", 503, {"Retry-After": str(RETRY_AFTER_S)})
+
+
 def _bounded(values: Mapping[str, str]) -> dict[str, str]:
-    kept = list(without_token(values).items())[:MOST_METADATA]
-    return {key[:LONGEST_METADATA_CHARS]: value[:LONGEST_METADATA_CHARS] for key, value in kept}
+    return bounded(without_token(values))

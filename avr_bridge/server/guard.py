@@ -17,9 +17,6 @@ reasons for both:
 
 from __future__ import annotations
 
-import errno
-import socket
-import struct
 from contextlib import suppress
 from functools import partial
 from http.client import responses
@@ -39,9 +36,10 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from avr_bridge.caller.transport import Leaving, Peer
-from avr_bridge.net.quick import READ_BYTES, QuickStream
+from avr_bridge.net.quick import READ_BYTES
+from avr_bridge.server.guarded_stream import GuardedStream, set_socket_options
 from avr_bridge.server.guarded_websocket import GuardedWebsocket
-from avr_bridge.server.sockets import listen, reset, reset_at
+from avr_bridge.server.sockets import listen, reset_at
 from avr_bridge.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -52,16 +50,7 @@ if TYPE_CHECKING:
 
     from avr_bridge.server.workers import Worker
 
-__all__ = ["serve_guarded", "set_socket_options"]
-
-SEND_LIMIT_S = 5.0
-"""For one message, under 10 kB; some seconds of sound fill the peer's buffers before."""
-
-UNACKNOWLEDGED_LIMIT_S = 8.0
-"""Without any acknowledgement. Over `SEND_LIMIT_S`: the kernel counts a full window as well."""
-
-KEEPALIVE_IDLE_S, KEEPALIVE_EVERY_S, KEEPALIVE_PROBES = 5, 1, 3
-"""The same for a connection on which nothing is sent."""
+__all__ = ["serve_guarded"]
 
 HEAD_LIMIT_S = 5.0  # from the accept, or from the last answer, to the end of a request's head
 
@@ -70,10 +59,6 @@ MOST_WITHOUT_HEAD = 256
 
 LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024
 """For a peer to leave after our close, and what it may still send: it has to read our code."""
-
-_VANISHED = {errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN}
-_LAST_ACK_AT = 56
-"""In Linux's ``struct tcp_info``: milliseconds since the last acknowledgement."""
 
 
 async def serve_guarded(
@@ -120,18 +105,6 @@ async def serve_guarded(
         lifespan_nursery.cancel_scope.cancel()
 
 
-def set_socket_options(sock: trio.socket.SocketType) -> None:
-    """Have the kernel notice a peer that is gone without a word (Linux)."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
-        (socket.TCP_KEEPINTVL, KEEPALIVE_EVERY_S),
-        (socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
-        (socket.TCP_USER_TIMEOUT, round(UNACKNOWLEDGED_LIMIT_S * 1000)),
-    ):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
 class _Connection:
     """One connection from its accept to its closed socket; in place of Hypercorn's TCPServer."""
 
@@ -147,8 +120,8 @@ class _Connection:
         self._config = config
         self._context = context
         self._waiting = waiting
-        self._stream = QuickStream(stream, in_rhythm=True)
         self._peer = Peer(drop=self.abort)
+        self._stream = GuardedStream(stream, self._peer)
         self._send_lock = trio.Lock()
         self._reading = trio.CancelScope()
         self._due_s = inf
@@ -190,8 +163,7 @@ class _Connection:
         while left_bytes > 0:
             try:
                 data = await self._stream.receive_some(READ_BYTES)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._note_loss(error)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return
             if self._leaving:
                 left_bytes -= len(data)
@@ -218,20 +190,11 @@ class _Connection:
         except trio.WouldBlock:
             await self._send_lock.acquire()
         try:
-            sent = self._stream.send_nowait(data)  # nearly always all of it: no deadline needed
-            if sent < len(data):
-                await self._send_rest(data[sent:])
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._note_loss(error)
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # the reader says so
         finally:
             self._send_lock.release()
-
-    async def _send_rest(self, data: bytes) -> None:
-        with trio.CancelScope(shield=True) as sending:
-            sending.deadline = trio.current_time() + SEND_LIMIT_S
-            await self._stream.send_all(data)
-        if sending.cancelled_caught:
-            self.abort(Leaving.VANISHED if self._is_unanswered() else Leaving.STALLED)
 
     async def _leave(self) -> None:
         """Say that nothing more comes; the reader waits until the peer has left, or too long."""
@@ -249,17 +212,7 @@ class _Connection:
 
     def abort(self, how: Leaving = Leaving.HUNG_UP) -> None:
         """Drop the connection at once, with what was not sent yet."""
-        self._peer.blame(how)
-        reset(self._stream.socket)
-
-    def _is_unanswered(self) -> bool:
-        """A peer with a full buffer answers the kernel's probes; one that is gone does not."""
-        info = self._stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 60)
-        return bool(struct.unpack_from("I", info, _LAST_ACK_AT)[0] >= SEND_LIMIT_S * 1000)
-
-    def _note_loss(self, error: Exception) -> None:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _VANISHED:
-            self._peer.blame(Leaving.VANISHED)
+        self._stream.abort(how)
 
     def _wait_for_head(self) -> None:
         if len(self._waiting) >= MOST_WITHOUT_HEAD:

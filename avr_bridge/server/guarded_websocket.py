@@ -20,7 +20,7 @@ from avr_bridge.call.ending import BLAMED_ON_CALLER, CLOSE_CODES, REASON_OF_LEAV
 from avr_bridge.caller.budget import Budget
 from avr_bridge.caller.direct import DirectLine
 from avr_bridge.caller.transport import Leaving, Peer
-from avr_bridge.net.frames import FrameSplitter, text_frame
+from avr_bridge.net.frames import Foreign, FrameSplitter, binary_frame, text_frame
 
 __all__ = ["GuardedWebsocket"]
 
@@ -52,7 +52,7 @@ class GuardedWebsocket(WSStream):
         self._decided = trio.Event()
         self._splitter = FrameSplitter()
         self._part_since_s = now_s
-        self._line = DirectLine(self._send_text)
+        self._line = DirectLine(self._send_text, self._send_binary)
 
     @property
     def is_open(self) -> bool:
@@ -86,13 +86,13 @@ class GuardedWebsocket(WSStream):
             self._decided.set()
 
     async def _read(self, data: bytes) -> None:
-        """Whole text frames go to the call at once; all else goes through wsproto."""
+        """Whole messages go to the call at once; all else goes through wsproto."""
         now_s = trio.current_time()
         for number, found in enumerate(self._splitter.push(data)):
             if number % FRAMES_AT_A_TIME == FRAMES_AT_A_TIME - 1:
                 await trio.lowlevel.checkpoint()
             self._part_since_s = now_s
-            if isinstance(found, bytes):
+            if isinstance(found, Foreign):
                 self.connection.receive_data(found)
                 await self._handle_events()
             elif found is None:
@@ -111,6 +111,10 @@ class GuardedWebsocket(WSStream):
     async def _send_text(self, text: bytes) -> None:
         if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
             await self.send(Data(stream_id=self.stream_id, data=text_frame(text)))
+
+    async def _send_binary(self, data: bytes) -> None:
+        if self.state is ASGIWebsocketState.CONNECTED and not self.closed:
+            await self.send(Data(stream_id=self.stream_id, data=binary_frame(data)))
 
     async def _handle_events(self) -> None:
         now_s = trio.current_time()

@@ -16,19 +16,22 @@ from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.websocket import MAX_MESSAGE_CHARS
 from avr_bridge.net.rhythm import run_rhythm
 from avr_bridge.server.admission import Admission
-from avr_bridge.server.app import create_app
+from avr_bridge.server.app import CARRY_LEG, create_app
+from avr_bridge.server.audiosocket import AudioSocketServer
 from avr_bridge.server.console.console import Console
 from avr_bridge.server.drain import drain
 from avr_bridge.server.guard import serve_guarded
 from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.model_probe import ModelProbe
+from avr_bridge.server.sockets import BACKLOG, listen_tcp
 from avr_bridge.server.webhook import CallWebhook
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from avr_bridge.call.ending import CallSummary
-    from avr_bridge.config import BridgeConfig
+    from avr_bridge.config import BridgeConfig, ServerConfig
+    from avr_bridge.server.sockets import PatientListener
     from avr_bridge.server.workers import Worker
     from avr_bridge.telemetry.journal import Listener
     from avr_bridge.upstream.client import Dial
@@ -38,9 +41,6 @@ __all__ = ["serve"]
 EVENTS_WAITING = 4
 """Messages or pieces of a body between Hypercorn's reader and Quart's; with the longest ones
 4 MiB."""
-
-BACKLOG = 1024
-"""Connections that the kernel keeps until they are accepted: a storm of them is not refused."""
 
 GRACEFUL_S = 1.5
 """From the end of the drain until what still stands is cut: a call's own goodbye takes one second
@@ -74,8 +74,8 @@ async def serve(
         hurry: Called when the drain begins; when it returns, the calls that are left end at once.
         on_call_ended: Told the summary of each call; must not raise or block.
         listeners: Told what happens in each call, as `run_call`'s are.
-        task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the port
-            accepts calls.
+        task_status: Gets the addresses, such as ``["http://0.0.0.0:6030"]``, once the ports
+            accept calls; the one for AudioSocket comes last, as ``"audiosocket://0.0.0.0:6031"``.
         worker: This process' part among several that share the port, as `avr-bridge serve` starts
             them; they listen where their parent does.
 
@@ -104,12 +104,14 @@ async def serve(
         metrics=metrics,
         console=console,
     )
+    drained = trio.Event()
     drained_s = math.inf
 
     async def wait_drained() -> None:
         nonlocal drained_s
         await (shutdown or trio.sleep_forever)()
         await drain(running, admission, config.server.drain_s, farewell_pcm, hurry)
+        drained.set()
         drained_s = trio.current_time()
         if console is not None:
             console.close()  # its pages would wait until they are cut
@@ -124,13 +126,25 @@ async def serve(
                 nursery.start_soon(probe.run)
             if webhook is not None:
                 nursery.start_soon(webhook.run)
-            await serve_guarded(
-                app,
-                _hypercorn_config(config),
-                shutdown_trigger=wait_drained,
-                task_status=task_status,
-                worker=worker,
-            )
+            async with trio.open_nursery() as serving:
+                if config.server.audiosocket_port is not None:
+                    audiosocket = AudioSocketServer(
+                        app.extensions[CARRY_LEG],
+                        admission,
+                        config.server.audiosocket_codec,
+                        refused=metrics.metrics.refuse,
+                        worker=worker,
+                    )
+                    ports, addresses = await _listen_audiosocket(config.server, worker)
+                    serving.start_soon(audiosocket.serve, ports, drained.wait, GRACEFUL_S)
+                    task_status = _With(task_status, addresses)
+                await serve_guarded(
+                    app,
+                    _hypercorn_config(config),
+                    shutdown_trigger=wait_drained,
+                    task_status=task_status,
+                    worker=worker,
+                )
             if webhook is not None:
                 await webhook.finish(min(drained_s, trio.current_time()) + GRACEFUL_S)
             nursery.cancel_scope.cancel()
@@ -140,6 +154,28 @@ async def serve(
         metrics.close()
     if failures:
         raise failures[0]
+
+
+async def _listen_audiosocket(
+    config: ServerConfig, worker: Worker | None
+) -> tuple[list[PatientListener], list[str]]:
+    assert config.audiosocket_port is not None
+    if worker is not None:
+        listeners, addresses = worker.listen_audiosocket()
+    else:
+        listeners, addresses = await listen_tcp(config.host, config.audiosocket_port)
+    return listeners, [f"audiosocket://{address}" for address in addresses]
+
+
+class _With(trio.TaskStatus[list[str]]):
+    """Tells of more addresses than it is told."""
+
+    def __init__(self, told: trio.TaskStatus[list[str]], more: list[str]) -> None:
+        self._told = told
+        self._more = more
+
+    def started(self, value: list[str] | None = None) -> None:
+        self._told.started([*(value or []), *self._more])
 
 
 def _webhook_of(config: BridgeConfig, metrics: MetricsPage) -> CallWebhook | None:

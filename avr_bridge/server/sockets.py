@@ -19,8 +19,10 @@ from avr_bridge.telemetry import SeldomLog
 if TYPE_CHECKING:
     from hypercorn.config import Config
 
-__all__ = ["PatientListener", "listen", "reset", "reset_at"]
+__all__ = ["BACKLOG", "PatientListener", "listen", "listen_tcp", "reset", "reset_at"]
 
+BACKLOG = 1024
+"""Connections that the kernel keeps until they are accepted: a storm of them is not refused."""
 
 RETRY_S = 0.1
 """Until the next try to accept where the process or the machine has no room; as Trio's."""
@@ -66,6 +68,21 @@ def listen(config: Config) -> tuple[list[PatientListener], list[str]]:
         listeners.append(PatientListener(listener))
         addresses.append(f"http://{repr_socket_addr(sock.family, sock.getsockname())}")
     return listeners, addresses
+
+
+async def listen_tcp(host: str, port: int) -> tuple[list[PatientListener], list[str]]:
+    """Listen at an address and port; addresses such as ``0.0.0.0:6031``.
+
+    Raises:
+        OSError: The port cannot be had; its ``filename`` says where.
+    """
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
+    socks = [listener.socket for listener in listeners]
+    addresses = [repr_socket_addr(sock.family, sock.getsockname()) for sock in socks]
+    return [PatientListener(listener) for listener in listeners], addresses
 
 
 def reset(sock: trio.socket.SocketType) -> None:

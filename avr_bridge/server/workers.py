@@ -44,15 +44,23 @@ class Worker:
         seat: Its place among the others.
         listening: The bound socket that all share; accepts connections once `opened` is set.
         channel: To the parent, and from it: `workers_orders`.
+        audiosocket: The same for AudioSocket; None: that port is off.
 
     Attributes:
         opened: Set when connections are to be accepted.
     """
 
-    def __init__(self, seat: Seat, listening: socket.socket, channel: socket.socket) -> None:
+    def __init__(
+        self,
+        seat: Seat,
+        listening: socket.socket,
+        channel: socket.socket,
+        audiosocket: socket.socket | None = None,
+    ) -> None:
         self.seat = seat
         self.opened = trio.Event()
         self._listening = listening
+        self._audiosocket = audiosocket
         self._channel = trio.socket.from_stdlib_socket(channel)
         self._draining = trio.Event()
         self._hurried = trio.Event()
@@ -61,7 +69,7 @@ class Worker:
     @classmethod
     def from_words(cls, words: str) -> Self:
         """From the option that `workers_parent.py` writes: ``NUMBER/ALL:BOARD:LISTENING:CHANNEL``,
-        the last three as descriptors.
+        the last three as descriptors, with one for AudioSocket behind them if its port is on.
 
         Raises:
             ValueError: It is something else.
@@ -69,10 +77,12 @@ class Worker:
         """
         place, *descriptors = words.split(":")
         number, _, workers = place.partition("/")
-        board, listening, channel = (int(one) for one in descriptors)
+        board, *others = (int(one) for one in descriptors)
         os.set_inheritable(board, False)  # a tool's process needs none of them
         seat = Seat(Board(board, int(workers)), int(number))
-        sockets = socket.socket(fileno=listening), socket.socket(fileno=channel)
+        sockets = [socket.socket(fileno=one) for one in others]
+        if not 2 <= len(sockets) <= 3:
+            raise ValueError(words)
         for sock in sockets:
             sock.set_inheritable(False)
             sock.setblocking(False)
@@ -85,9 +95,17 @@ class Worker:
 
     def listen(self) -> tuple[list[PatientListener], list[str]]:
         """In place of `sockets.listen`."""
-        address = repr_socket_addr(self._listening.family, self._listening.getsockname())
-        listener = TurnListener(self._listening, self.seat, self.opened)
-        return [PatientListener(listener)], [f"http://{address}"]
+        listeners, addresses = self._listen(self._listening)
+        return listeners, [f"http://{address}" for address in addresses]
+
+    def listen_audiosocket(self) -> tuple[list[PatientListener], list[str]]:
+        """In place of `sockets.listen_tcp`."""
+        assert self._audiosocket is not None
+        return self._listen(self._audiosocket)
+
+    def _listen(self, sock: socket.socket) -> tuple[list[PatientListener], list[str]]:
+        address = repr_socket_addr(sock.family, sock.getsockname())
+        return [PatientListener(TurnListener(sock, self.seat, self.opened))], [address]
 
     async def report_ready(self) -> None:
         """Tell the parent that all is there but the connections."""

@@ -106,7 +106,7 @@ class WorkersParent:
         self._children = [_Child(number) for number in range(1, workers + 1)]
         self._log = get_logger()
         self._board: Board
-        self._listening: socket.socket
+        self._listening: list[socket.socket] = []
         self._open = False
         self._signals = 0
         self._kill_at_s = math.inf
@@ -119,15 +119,18 @@ class WorkersParent:
             The exit code: 0, or 1 where a worker could not start, or had to be killed.
 
         Raises:
-            OSError: The port cannot be had, or no shared memory.
+            OSError: A port cannot be had, or no shared memory.
         """
         self._board = Board.create(len(self._children))
         with (
             contextlib.closing(self._board),
-            _bound_socket(self._config.server.host, self._config.server.port) as self._listening,
+            contextlib.ExitStack() as bound,
             selectors.DefaultSelector() as self._selector,
             _woken_by_signals() as woken,
         ):
+            for port in self._ports():
+                sock = _bound_socket(self._config.server.host, port)
+                self._listening.append(bound.enter_context(sock))
             self._woken = woken
             self._selector.register(woken, selectors.EVENT_READ)
             while True:
@@ -141,6 +144,14 @@ class WorkersParent:
                         self._take_signals()
                     else:
                         self._hear(key.data)
+
+    def _ports(self) -> list[int]:
+        """Of HTTP, and of AudioSocket if that is on."""
+        server = self._config.server
+        return [
+            server.port,
+            *([] if server.audiosocket_port is None else [server.audiosocket_port]),
+        ]
 
     def _pause_s(self) -> float | None:
         """Until something is to be done unasked; None: nothing is."""
@@ -163,7 +174,8 @@ class WorkersParent:
     def _start(self, child: _Child) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            descriptors = (self._board.fd, self._listening.fileno(), theirs.fileno())
+            listening, *audiosocket = [sock.fileno() for sock in self._listening]
+            descriptors = (self._board.fd, listening, theirs.fileno(), *audiosocket)
             place = f"{child.number}/{len(self._children)}"
             words = ":".join([place, *map(str, descriptors)])
             try:
@@ -197,18 +209,21 @@ class WorkersParent:
 
     def _open_port(self) -> None:
         self._open = True
-        self._listening.listen(BACKLOG)
+        for sock in self._listening:
+            sock.listen(BACKLOG)
         for child in self._children:
             child.tell(OPEN)
-        host, port = self._listening.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        addresses = [
+            f"{scheme}://{_address(sock)}"
+            for scheme, sock in zip(("http", "audiosocket"), self._listening, strict=False)
+        ]
         self._log.info(
             "listening",
-            addresses=[address],
+            addresses=addresses,
             model=self._config.model.model,
             workers=len(self._children),
         )
-        announce_console(self._config.server, [address])
+        announce_console(self._config.server, addresses[:1])
 
     def _bury(self) -> None:
         """Take the exit status of whoever has died; as process 1 those of strangers too."""
@@ -290,14 +305,26 @@ class WorkersParent:
                 child.kill(signal.SIGKILL)
 
 
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _bound_socket(host: str, port: int) -> socket.socket:
-    """Bound, and not listening yet: until the workers are there a caller is refused."""
+    """Bound, and not listening yet: until the workers are there a caller is refused.
+
+    Raises:
+        OSError: The port cannot be had; its ``filename`` says where.
+    """
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from error
     except BaseException:
         sock.close()
         raise

@@ -22,7 +22,7 @@ class EndReason(enum.Enum):
     """Exactly one of these ends each call. The value is the name used in logs."""
 
     CALLER_HUNG_UP = "caller_hung_up"
-    """The usual end: avr-core closed its connection."""
+    """The usual end: avr-core or Asterisk closed its connection."""
 
     CALLER_STALLED = "caller_stalled"
     """The caller's side no longer reads what it is sent."""
@@ -43,10 +43,13 @@ class EndReason(enum.Enum):
     """The caller sent messages or sound far faster than real time."""
 
     CALLER_MESSAGE_TOO_BIG = "caller_message_too_big"
-    """The caller sent one message of over 1 MiB."""
+    """The caller sent one message of over 1 MiB, or a frame of over a second of sound."""
 
     CALLER_BROKE_PROTOCOL = "caller_broke_protocol"
-    """The caller sent what is no WebSocket frame, or no UTF-8."""
+    """The caller sent what is no WebSocket frame, no UTF-8, or no AudioSocket."""
+
+    CALLER_FORMAT_UNKNOWN = "caller_format_unknown"
+    """The caller's leg has a codec, or a way of sending it, that the bridge cannot do."""
 
     MODEL_UNAVAILABLE = "model_unavailable"
     """The model could not be reached, or did not set the session up in time."""

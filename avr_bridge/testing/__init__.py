@@ -7,7 +7,8 @@ also in memory under a virtual clock.
 - `SimulatedRealtime`: the Realtime API, with a `Behaviour` that decides what is said.
 - `open_simulated_call`: a caller on either transport, paced like avr-core.
 - `MemoryCaller`: a caller without sockets, to hand to `run_call`.
-- `SimulatedAmi`: avr-ami, which hangs up and transfers.
+- `open_simulated_leg`: a leg of Asterisk's chan_websocket, with Asterisk's clock.
+- `SimulatedAmi`: avr-ami, which hangs up and transfers. `SimulatedManager`: Asterisk's own manager.
 - `PlayedOut`, `likeness`, `tone_level_db`: what was heard, and how like what was said it is.
 """
 
@@ -22,6 +23,14 @@ from avr_bridge.testing.caller import (
     SimulatedCall,
     open_simulated_call,
 )
+from avr_bridge.testing.chan import (
+    LegNotPlaced,
+    MediaDriver,
+    MemoryWire,
+    SimulatedLeg,
+    open_leg_on,
+    open_simulated_leg,
+)
 from avr_bridge.testing.likeness import (
     Likeness,
     dominant_tone_hz,
@@ -29,6 +38,7 @@ from avr_bridge.testing.likeness import (
     speech_ms,
     tone_level_db,
 )
+from avr_bridge.testing.manager import SimulatedManager
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.playback import PlayedOut, PlayedOutStats
 from avr_bridge.testing.realtime import (
@@ -71,8 +81,11 @@ __all__ = [
     "Emit",
     "Fail",
     "Hang",
+    "LegNotPlaced",
     "Likeness",
+    "MediaDriver",
     "MemoryCaller",
+    "MemoryWire",
     "Parrot",
     "PlayedOut",
     "PlayedOutStats",
@@ -82,6 +95,8 @@ __all__ = [
     "Silence",
     "SimulatedAmi",
     "SimulatedCall",
+    "SimulatedLeg",
+    "SimulatedManager",
     "SimulatedRealtime",
     "SimulatedSession",
     "SimulatorOptions",
@@ -93,7 +108,9 @@ __all__ = [
     "clip",
     "dominant_tone_hz",
     "likeness",
+    "open_leg_on",
     "open_simulated_call",
+    "open_simulated_leg",
     "read_wav",
     "speech_ms",
     "tone_level_db",

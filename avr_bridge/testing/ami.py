@@ -11,13 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
-import h11
 import msgspec
 import trio
 
 from avr_bridge.errors import ToolError
+from avr_bridge.testing.small_http import Answer, serve_requests
 from avr_bridge.tools.ami import check_answer
-from avr_bridge.tools.web import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,7 +27,6 @@ type AmiFault = Literal["unknown", "error", "hang", "drop"]
 
 ACTIONS = ("hangup", "transfer")
 TROUBLE = "Error communicating with Asterisk"
-_RECEIVE_BYTES = 64 * 1024
 
 
 @attrs.frozen
@@ -130,40 +128,7 @@ class SimulatedAmi:
 
     async def _client(self, stream: trio.SocketStream) -> None:
         """One connection; clients may keep it for several requests."""
-        http = h11.Connection(h11.SERVER)
-        try:
-            async with stream:
-                while await self._exchange(stream, http):
-                    http.start_next_cycle()
-        except (trio.BrokenResourceError, h11.RemoteProtocolError, h11.LocalProtocolError):
-            return  # the client went away, or does not speak HTTP
-
-    async def _exchange(self, stream: trio.SocketStream, http: h11.Connection) -> bool:
-        target, data = "", b""
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                http.receive_data(bytes(await stream.receive_some(_RECEIVE_BYTES)))
-            elif isinstance(event, h11.Request):
-                target = f"{event.method.decode()} {event.target.decode()}"
-            elif isinstance(event, h11.Data):
-                data += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                break
-            else:
-                return False
-        answer = await self._answered(target, data)
-        if answer is None:
-            return False
-        body = answer.text.encode()
-        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        sent = [
-            http.send(h11.Response(status_code=answer.status, headers=headers)),
-            http.send(h11.Data(data=body)),
-            http.send(h11.EndOfMessage()),
-        ]
-        await stream.send_all(b"".join(part or b"" for part in sent))
-        return http.our_state is h11.DONE
+        await serve_requests(stream, self._answered)
 
     async def _answered(self, target: str, data: bytes) -> Answer | None:
         method, _, path = target.partition(" ")

@@ -41,14 +41,21 @@ class MemoryCaller:
     Args:
         metadata: Query parameters of the call.
         lead_ms: As the WebSocket transport's by default.
+        lead_is_heard: Whether what was sent cannot be taken back.
 
     Attributes:
         received: Everything that the bridge sent, in order, with times.
         closed: Code and reason of the bridge's close; None before it.
     """
 
-    def __init__(self, metadata: Mapping[str, str] | None = None, *, lead_ms: int = 200) -> None:
-        self.transport = _MemoryTransport(self, dict(metadata or {}), lead_ms)
+    def __init__(
+        self,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        lead_ms: int = 200,
+        lead_is_heard: bool = False,
+    ) -> None:
+        self.transport = _MemoryTransport(self, dict(metadata or {}), lead_ms, lead_is_heard)
         self.received: list[Received] = []
         self.closed: tuple[int, str] | None = None
         self.gone = False
@@ -125,6 +132,7 @@ class _MemoryTransport:
     _caller: MemoryCaller
     metadata: Mapping[str, str]
     lead_ms: int
+    lead_is_heard: bool
 
     async def receive(self) -> CallerEvent:
         return await self._caller.events.receive()

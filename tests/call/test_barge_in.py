@@ -50,6 +50,29 @@ async def test_what_is_queued_is_dropped_at_once(
     assert len(spoken) < len(question) + 700
 
 
+@pytest.mark.parametrize("lead_is_heard", [True, False])
+async def test_what_cannot_be_taken_back_counts_as_heard(
+    autojump_clock: Clock, question: bytes, lead_is_heard: bool
+) -> None:
+    """The model is told that all was heard that was sent; where the peer drops what it has not
+    played, less than that."""
+    simulator = SimulatedRealtime(Script([[Say(question * 4, 8000, "long")], []]))
+    caller = MemoryCaller(lead_ms=120, lead_is_heard=lead_is_heard)
+    async with place_call(simulator, caller=caller) as call:
+        caller.start()
+        await caller.wait_for(AudioOut, 10)
+        await caller.say(question)
+        await caller.wait_for(Interruption)
+        (session,) = simulator.sessions
+        truncated = await session.wait_received("conversation.item.truncate")
+        sent_ms = len(caller.audio()) / 16
+    if lead_is_heard:
+        assert truncated["audio_end_ms"] == sent_ms
+    else:
+        assert sent_ms - 120 <= truncated["audio_end_ms"] < sent_ms - 20
+    assert call.summary is not None
+
+
 async def test_speech_into_silence_interrupts_nothing(
     autojump_clock: Clock, question: bytes
 ) -> None:

@@ -33,7 +33,7 @@ async def nothing(_text: bytes) -> None:
 
 async def test_what_came_is_taken_together_and_in_order(autojump_clock: MockClock) -> None:
     """Text and binary, as many as there are; then the taker waits for the next."""
-    line = DirectLine(nothing)
+    line = DirectLine(nothing, nothing)
     for message in ("one", b"two", "three"):
         await line.put(message)
     assert await line.receive() == ["one", b"two", "three"]
@@ -48,7 +48,7 @@ async def test_the_socket_waits_for_a_call_that_does_not_keep_up(
     autojump_clock: MockClock, nursery: trio.Nursery
 ) -> None:
     """One message over the bound stops the reader; nothing more than that is kept."""
-    line = DirectLine(nothing)
+    line = DirectLine(nothing, nothing)
     put = 0
 
     async def read_socket() -> None:
@@ -70,7 +70,7 @@ async def test_the_socket_waits_for_a_call_that_does_not_keep_up(
 @pytest.mark.parametrize("waiting", ["call", "server"])
 async def test_the_end_lets_everybody_go(waiting: str, autojump_clock: MockClock) -> None:
     """Who takes gets nothing, who puts is rid of it, who sends hears that the caller is gone."""
-    line = DirectLine(nothing)
+    line = DirectLine(nothing, nothing)
     async with trio.open_nursery() as nursery:
         if waiting == "call":
             nursery.start_soon(line.receive)
@@ -85,11 +85,13 @@ async def test_the_end_lets_everybody_go(waiting: str, autojump_clock: MockClock
     assert await line.receive() == []
     with pytest.raises(CallerGone):
         await line.send(b"too late")
+    with pytest.raises(CallerGone):
+        await line.send_binary(b"too late")
 
 
 async def test_sound_that_came_together_is_one_event(autojump_clock: MockClock) -> None:
     """Merged up to the next message of another kind; the budget still counts each message."""
-    line = DirectLine(nothing)
+    line = DirectLine(nothing, nothing)
     transport = WebsocketTransport(cast("Any", None), {}, Peer(line=line))
     for message in (
         '{"type":"init","uuid":"u"}',

@@ -35,6 +35,7 @@ CHECKOUT = Path(__file__).parents[2]
 START_S = 30
 STOP_S = 15
 SPEECH_S = 90
+INNOCENT_UUID = "00000000-0000-4000-8000-000000000001"
 LATE_GENERATOR_MS = 100
 """A frame of the innocent caller that left so late: this machine was too busy to measure gaps."""
 
@@ -63,8 +64,16 @@ class Bridge:
     def ws(self) -> str:
         return self.url.replace("http:", "ws:")
 
+    @property
+    def audiosocket(self) -> str:
+        """Where Asterisk dials, with AVR_AUDIOSOCKET_PORT."""
+        address: str = self.logged("listening")[0]["addresses"][1]
+        return address
+
     def address(self, transport: str) -> str:
         """Where a simulated caller calls."""
+        if transport == "audiosocket":
+            return self.audiosocket
         return self.ws if transport == "ws" else f"{self.url}/speech-to-speech-stream"
 
     def rss_mb(self) -> float:
@@ -179,16 +188,22 @@ async def innocent_call(bridge: Bridge, transport: str = "ws") -> AsyncGenerator
 
     Prints the gaps in what it heard; on a machine that is fast enough to say, there are none.
     """
-    uuid = f"innocent-{transport}"
+    # Asterisk's is 16 bytes, and what it gets begins with silence.
+    from_asterisk = transport == "audiosocket"
+    uuid = INNOCENT_UUID if from_asterisk else f"innocent-{transport}"
     async with open_simulated_call(bridge.address(transport), uuid=uuid) as call:
         await call.wait_heard_speech()
         yield
         assert call.report().closed_by is None, "the innocent call was ended"
-        received = call.received()
+        received, heard = call.received(), call.heard()
     report = call.report()
     ended = await bridge.wait_ended(uuid)
     spoken = decode(encode(SpeaksOn().pcm, Encoding.ULAW), Encoding.ULAW)
-    assert received == spoken[: len(received)], "the innocent caller lost sound"
+    if from_asterisk:
+        spoken, received, heard = (pcm.lstrip(b"\0") for pcm in (spoken, received, heard))
+    # Where a busy machine kept the bridge from speaking in time, Asterisk got silence meanwhile.
+    if not (from_asterisk and ended["underruns"]):
+        assert received == spoken[: len(received)], "the innocent caller lost sound"
     assert len(received) > 0
     assert report.faults == report.errors == ()
     assert ended["reason"] == "caller_hung_up"
@@ -200,7 +215,9 @@ async def innocent_call(bridge: Bridge, transport: str = "ws") -> AsyncGenerator
         f"(its own latest frame: {report.latest_frame_ms:.0f} ms)"
     )
     if report.latest_frame_ms < LATE_GENERATOR_MS:
-        assert report.underruns == 0
+        # Silence flows before the words, and nobody hears a gap in that.
+        gapless = heard == spoken[: len(heard)] if from_asterisk else report.underruns == 0
+        assert gapless, "the innocent caller heard a gap"
 
 
 def told(fault: str, transport: str, seen: object, ended: dict[str, Any], took_s: float) -> None:

@@ -214,7 +214,7 @@ async def test_a_caller_that_vanishes() -> None:
             ["unshare", "-rn", *inside], capture_stdout=True, cwd=CHECKOUT
         )
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith(b"{")]
-    assert [row["transport"] for row in rows] == ["ws", "http", "ws, nothing sent"]
+    assert [row["transport"] for row in rows] == ["ws", "http", "ws, nothing sent", "audiosocket"]
     for row in rows:
         told("vanishes without FIN", row["transport"], "-", row, row["took_s"])
         assert row["reason"] == "caller_vanished"

@@ -312,6 +312,25 @@ def test_a_short_token_warns(name: str) -> None:
     assert from_env(**{name: "0123456789abcdef"}).warnings == ()
 
 
+def test_audiosocket_is_off_unless_it_is_asked_for() -> None:
+    """No port by default; a word for none; a codec that Asterisk has a name for."""
+    assert from_env().server.audiosocket_port is None
+    assert from_env(AVR_AUDIOSOCKET_PORT="off").server.audiosocket_port is None
+    assert from_env(AVR_AUDIOSOCKET_PORT="6031").server.audiosocket_port == 6031
+    assert from_env().server.audiosocket_codec == "auto"
+    with pytest.raises(ConfigError) as refused:
+        from_env(AVR_AUDIOSOCKET_PORT="70000", AVR_AUDIOSOCKET_CODEC="opus")
+    assert len(refused.value.faults) == 2
+
+
+def test_a_token_does_not_protect_audiosocket() -> None:
+    """Whoever sets both is told."""
+    token = "0123456789abcdef"
+    assert from_env(AVR_TOKEN=token, AVR_AUDIOSOCKET_PORT="off").warnings == ()
+    (warning,) = from_env(AVR_TOKEN=token, AVR_AUDIOSOCKET_PORT="6031").warnings
+    assert "AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT" in warning
+
+
 def test_proxy_variables_and_their_lower_case() -> None:
     """Lower case wins, as in curl."""
     config = from_env(HTTPS_PROXY="http://a:1", https_proxy="http://b:2", no_proxy="c")

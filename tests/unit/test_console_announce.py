@@ -41,3 +41,10 @@ def test_the_line(listening: str, token: str | None, said: str) -> None:
     (line,) = lines
     assert line["event"] == said
     assert "planted" not in str(line)
+
+
+def test_other_ports_have_no_console() -> None:
+    """Asterisk's AudioSocket is no place for a browser."""
+    with structlog.testing.capture_logs() as lines:
+        announce_console(ServerConfig(console=True), ["audiosocket://127.0.0.1:6031"])
+    assert lines == []

@@ -15,7 +15,9 @@ from wsproto.connection import Connection, ConnectionType
 from avr_bridge.net.frames import (
     LONGEST_KEPT_BYTES,
     LONGEST_KEPT_OF_SERVER_BYTES,
+    Foreign,
     FrameSplitter,
+    binary_frame,
     masked_text_frame,
     text_frame,
 )
@@ -60,14 +62,14 @@ class Reader:
 
     def push(self, data: bytes) -> None:
         for found in self.splitter.push(data):
-            if isinstance(found, str):
-                assert self._part is None
-                self.quick += 1
-                self.read.append(found)
-                continue
             if found is None:
                 assert self._part is None
                 self.announced += 1
+                continue
+            if not isinstance(found, Foreign):
+                assert self._part is None
+                self.quick += 1
+                self.read.append(found)
                 continue
             self.general.receive_data(found)
             for event in self.general.events():
@@ -115,6 +117,23 @@ def test_the_usual_frame_takes_the_quick_way(sender: ConnectionType) -> None:
     reader.push(wire[-200:])
     assert reader.quick == 50
     assert reader.read == ["a" * 450] * 50
+
+
+@pytest.mark.parametrize("message", [bytes(range(160)), b"\xff" * 960])
+def test_a_clients_binary_frame_takes_the_quick_way(message: bytes) -> None:
+    """As a text does. A server's goes to the general parser, announced."""
+    reader = Reader()
+    wire = frames_of(CLIENT, message) * 50
+    reader.push(wire[:-100])
+    assert reader.splitter.has_part
+    reader.push(wire[-100:])
+    assert reader.quick == 50
+    assert reader.read == [message] * 50
+    reader = Reader(SERVER)
+    reader.push(frames_of(SERVER, message))
+    assert reader.quick == 0
+    assert reader.announced == 1
+    assert reader.read == [message]
 
 
 @SENDERS
@@ -211,3 +230,14 @@ def test_a_text_frame_is_read_by_the_general_parser(
 def test_every_masked_frame_has_a_key_of_its_own() -> None:
     """RFC 6455, section 5.3: fresh, and not to be guessed."""
     assert len({masked_text_frame(b"same")[2:6] for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize("length", [0, 125, 126, 65_535, 65_536])
+def test_a_binary_frame_is_read_by_the_general_parser(length: int) -> None:
+    """Every form of the length, and nothing left over."""
+    payload = os.urandom(length)
+    general = Connection(ConnectionType.CLIENT)
+    general.receive_data(binary_frame(payload) * 2)
+    found = [e for e in general.events() if isinstance(e, events.BytesMessage)]
+    assert b"".join(e.data for e in found) == payload * 2
+    assert sum(e.message_finished for e in found) == 2

@@ -92,11 +92,19 @@ LAYER_OF_MODULE = {
 }
 """Modules at the top whose layer has another name; `(public)` is the package's own `__init__`."""
 
+QUART = (
+    "server/",
+    "caller/websocket.py",
+    "caller/chan_websocket.py",
+    "caller/http_stream.py",
+)
+"""Where Quart and what is beneath it may be known."""
+
 ONLY_IN: dict[str, tuple[str, ...]] = {
-    "quart": ("server/", "caller/websocket.py", "caller/http_stream.py"),
-    "quart_trio": ("server/", "caller/websocket.py", "caller/http_stream.py"),
-    "hypercorn": ("server/", "caller/websocket.py", "caller/http_stream.py"),
-    "werkzeug": ("server/", "caller/websocket.py", "caller/http_stream.py"),
+    "quart": QUART,
+    "quart_trio": QUART,
+    "hypercorn": QUART,
+    "werkzeug": QUART,
     "trio_websocket": ("upstream/dial.py", "testing/"),
     "prometheus_client": ("telemetry/metrics", "server/metrics.py"),
     "click": ("cli/",),
@@ -111,6 +119,9 @@ an embedding program's `run_call` never loads Quart."""
 
 WITHOUT_TRIO = (
     "audio/",
+    "caller/audiosocket_protocol.py",
+    "caller/chan_protocol.py",
+    "caller/metadata.py",
     "caller/protocol.py",
     "caller/transport.py",
     "config.py",
@@ -123,6 +134,7 @@ WITHOUT_TRIO = (
     "net/frames.py",
     "server/token.py",
     "settings.py",
+    "tools/manager_protocol.py",
     "upstream/commands.py",
     "upstream/answering.py",
     "upstream/closing.py",

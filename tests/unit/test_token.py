@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from avr_bridge import Secret
 from avr_bridge.server.token import is_admitted, without_token
 
 TOKEN = Secret("the-shared-secret")
+
+
+def basic(pair: str) -> str:
+    """The header that a user and a password make."""
+    return "Basic " + b64encode(pair.encode()).decode()
 
 
 @pytest.mark.parametrize(
@@ -24,6 +31,13 @@ TOKEN = Secret("the-shared-secret")
         ("Bearer", [], False),
         ("Bearer ", [""], False),
         ("Basic the-shared-secret", [], False),
+        (basic("asterisk:the-shared-secret"), [], True),
+        (basic(":the-shared-secret"), [], True),
+        (basic("the-shared-secret:"), [], False),
+        (basic("the-shared-secret"), [], False),
+        (basic("asterisk:the-shared-secret2"), [], False),
+        ("Basic \u2028", [], False),
+        ("Basic //79", [], False),
         ("the-shared-secret", [], False),
         ("Bearer the-shared-secre", [], False),
         ("Bearer the-shared-secret2", ["the-shared-secre"], False),

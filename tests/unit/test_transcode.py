@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avr_bridge.audio import codec
-from avr_bridge.audio.format import ALAW_8K, PCM16_8K, PCM16_24K, ULAW_8K, AudioFormat, Encoding
-from avr_bridge.audio.transcode import Decoder, Encoder
+from avr_bridge.audio.format import (
+    ALAW_8K,
+    PCM16_8K,
+    PCM16_16K,
+    PCM16_24K,
+    ULAW_8K,
+    AudioFormat,
+    Encoding,
+)
+from avr_bridge.audio.resample import make_resampler
+from avr_bridge.audio.transcode import Decoder, Encoder, clip_in
+from avr_bridge.testing import likeness
 
 FORMATS = [PCM16_24K, PCM16_8K, ULAW_8K, ALAW_8K]
 EVERY_FORMAT = pytest.mark.parametrize(
@@ -117,7 +127,46 @@ def test_the_encoder_refuses_half_a_sample() -> None:
 
 def test_an_impossible_format_is_refused_at_once() -> None:
     """Not at the first sound of a call."""
-    odd_rate = AudioFormat(Encoding.PCM16, 16_000)
+    odd_rate = AudioFormat(Encoding.PCM16, 44_100)
     for build in (Encoder, Decoder):
         with pytest.raises(ValueError, match="converts"):
             build(odd_rate, "fir")
+
+
+@pytest.mark.parametrize("fmt", [ULAW_8K, ALAW_8K, PCM16_8K, PCM16_16K, PCM16_24K])
+def test_a_shared_format_passes_untouched(fmt: AudioFormat) -> None:
+    """The very bytes, those that no encoder writes too (µ-law 0x7f is another zero)."""
+    data = bytes(range(256)) * 2
+    assert Encoder(fmt, "fir", fmt).encode(data) is data
+    decoder = Decoder(fmt, "fir", fmt)
+    assert decoder.decode(data) is data
+    assert decoder.flush() == b""
+    assert Decoder(fmt, "fir", fmt).delay_ms == 0
+
+
+def test_a_shared_pcm_format_still_carries_half_a_sample() -> None:
+    """A delta may end anywhere; the caller's side gets whole samples."""
+    decoder = Decoder(PCM16_24K, "fir", PCM16_24K)
+    assert decoder.decode(b"\1\2\3") == b"\1\2"
+    assert decoder.decode(b"\4\5") == b"\3\4"
+
+
+@pytest.mark.parametrize("leg", [ULAW_8K, ALAW_8K, PCM16_16K, PCM16_24K])
+@pytest.mark.parametrize("model", [ULAW_8K, ALAW_8K, PCM16_24K])
+def test_speech_survives_every_pair(question: bytes, leg: AudioFormat, model: AudioFormat) -> None:
+    """From a leg's format to the model's and back."""
+    there = Encoder(model, "fir", leg).encode(clip_in(leg, question))
+    decoder = Decoder(model, "fir", leg)
+    back = decoder.decode(there) + decoder.flush()
+    heard = Encoder(PCM16_8K, "fir", leg).encode(back)
+    assert likeness(question, heard).correlation > 0.99
+
+
+@pytest.mark.parametrize("fmt", [PCM16_8K, ULAW_8K, ALAW_8K, PCM16_16K, PCM16_24K])
+def test_a_clip_keeps_its_length_and_its_place(question: bytes, fmt: AudioFormat) -> None:
+    """Whole frames stay whole frames, and nothing is late by the filter's delay."""
+    there = clip_in(fmt, question)
+    assert fmt.ms(len(there)) == PCM16_8K.ms(len(question))
+    resampler = make_resampler("fir", fmt.rate_hz, 8_000)
+    back = resampler.process(codec.decode(there, fmt.encoding)) + resampler.flush()
+    assert abs(likeness(question, back).offset_ms - resampler.delay_ms) < 0.2

@@ -18,6 +18,7 @@ from avr_bridge.cli.call import call
 from avr_bridge.testing.likeness import likeness
 from avr_bridge.testing.wav import clip, read_wav, write_wav
 from tests.wire.sts_servers import HttpSts, WebSocketSts, echo, tcp_server, websocket_sts
+from tests.wire.test_audiosocket import open_bridge as open_audiosocket_bridge
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -219,3 +220,16 @@ async def test_bad_usage_is_exit_2(tmp_path: Path, args: list[str], words: str) 
     result = await run(*args, tmp_path=tmp_path)
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
+
+
+async def test_a_call_as_from_asterisk(tmp_path: Path, wav: str) -> None:
+    """Over AudioSocket to the bridge's own port; an id that is no UUID is refused before."""
+    with trio.fail_after(LIMIT_S):
+        async with open_audiosocket_bridge() as bridge:
+            url = f"{bridge.audiosocket}?codec=ulaw"
+            result = await run(url, "--wav", wav, tmp_path=tmp_path)
+            refused = await run(url, "--wav", wav, "--uuid", "mine", tmp_path=tmp_path)
+    assert result.exit_code == 0, result.output
+    assert likeness(SPEECH, read_wav(tmp_path / "out.wav")).correlation > 0.9
+    assert refused.exit_code == 2
+    assert "AudioSocket wants a UUID" in refused.output

@@ -123,3 +123,20 @@ def test_a_taken_port_is_told_with_1() -> None:
     assert ran.returncode == 1
     assert f"cannot listen on 127.0.0.1:{port}" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_taken_port_of_audiosocket_is_told_with_1(workers: str) -> None:
+    """With that port's address, not with the other one's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = run_serve(
+            OPENAI_API_KEY=KEY,
+            PORT="0",
+            AVR_HOST="127.0.0.1",
+            AVR_AUDIOSOCKET_PORT=port,
+            AVR_WORKERS=workers,
+        )
+    assert ran.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in ran.stderr
+    assert "Traceback" not in ran.stderr

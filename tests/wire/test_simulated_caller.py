@@ -345,12 +345,24 @@ def test_addresses(url: str, transport: Any, target: str, chosen: str) -> None:
         ("ws://", "names no host"),
         ("http://h/other", "must end with"),
         ("ws://h:99999", "out of range"),
+        ("audiosocket://h", "must name a host and a port"),
+        ("audiosocket://h:1?codec=opus", "must be slin, ulaw or alaw"),
     ],
 )
 def test_bad_addresses(url: str, words: str) -> None:
     """An address that cannot be is refused with a sentence."""
     with pytest.raises(ValueError, match=words):
         read_address(url)
+
+
+def test_addresses_of_audiosocket() -> None:
+    """A host, a port, and the leg's codec; nothing else of the call goes along."""
+    address = read_address("audiosocket://h:6031?codec=alaw")
+    assert (address.host, address.port, address.transport) == ("h", 6031, "audiosocket")
+    assert address.codec == "alaw"
+    assert read_address("audiosocket://h:6031").codec == "slin"
+    with pytest.raises(ValueError, match="no data of the call but its UUID"):
+        read_address("audiosocket://h:6031", {"from": "2000"})
 
 
 NODE_ECHO = r"""

@@ -1,5 +1,8 @@
 """Where a call goes: from an STS address, as avr-core's STS_URL has it, to a connected line.
 
+An address of ours stands beside them for calls straight from Asterisk, which knows a host and a
+port only: ``audiosocket://host:port``, with ``?codec=ulaw`` or ``alaw`` for a leg that is not slin.
+
 Reads the address and maps every failure to connect to `CallNotPlaced`. What travels on the line
 is none of its business.
 """
@@ -8,11 +11,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import attrs
 import trio
 
+from avr_bridge.testing.caller.audiosocket_line import AudioSocketLine, Codec
 from avr_bridge.testing.caller.events import CallNotPlaced
 from avr_bridge.testing.caller.http_line import HttpLine
 from avr_bridge.testing.caller.websocket_line import WebSocketLine
@@ -29,18 +33,25 @@ type Transport = Literal["auto", "ws", "http"]
 LEGACY_PATH = "/speech-to-speech-stream"
 """avr-core chooses the legacy transport by this path."""
 
+CODECS: dict[str, Codec] = {"slin": "slin", "ulaw": "ulaw", "alaw": "alaw"}
+
 _AS_THEY_ARE = "%/:@!$&'()*+,;=~[]|"
 """In a path; all else that is no letter or digit is encoded, as Node does for avr-core."""
 
 
 @attrs.frozen
 class Address:
-    """A server, the request target, and the transport to use: ``"ws"`` or ``"http"``."""
+    """A server, the request target, and the transport to use.
+
+    Attributes:
+        codec: What a leg of AudioSocket carries; nothing to the other transports.
+    """
 
     host: str
     port: int
     target: str
-    transport: Literal["ws", "http"]
+    transport: Literal["ws", "http", "audiosocket"]
+    codec: Codec = "slin"
 
     @property
     def netloc(self) -> str:
@@ -60,8 +71,14 @@ def read_address(
     if transport not in ("auto", "ws", "http"):
         raise ValueError(f"transport must be auto, ws or http, not {transport!r}")
     parts = urlsplit(url)
+    if parts.scheme == "audiosocket":
+        if query:
+            raise ValueError("AudioSocket carries no data of the call but its UUID")
+        return _audiosocket_address(url)
     if parts.scheme not in ("ws", "http"):
-        raise ValueError(f"{url!r} must begin with ws:// or http:// (avr-core speaks no TLS)")
+        raise ValueError(
+            f"{url!r} must begin with ws://, http:// (avr-core speaks no TLS) or audiosocket://"
+        )
     if not parts.hostname:
         raise ValueError(f"{url!r} names no host")
     try:
@@ -80,6 +97,16 @@ def read_address(
     theirs = quote(parts.query, safe=_AS_THEY_ARE + "?")
     joined = "&".join(part for part in (theirs, ours) if part)
     return Address(_host(url, parts.hostname), port, f"{path}?{joined}" if joined else path, chosen)
+
+
+def _audiosocket_address(url: str) -> Address:
+    parts = urlsplit(url)
+    codec = CODECS.get(parse_qs(parts.query).get("codec", ["slin"])[-1])
+    if not parts.hostname or not parts.port:
+        raise ValueError(f"{url!r} must name a host and a port")
+    if codec is None:
+        raise ValueError(f"the codec in {url!r} must be slin, ulaw or alaw")
+    return Address(_host(url, parts.hostname), parts.port, "", "audiosocket", codec)
 
 
 def _host(url: str, name: str) -> str:
@@ -104,7 +131,7 @@ async def connect_line(address: Address, uuid: str, connect_s: float) -> CallerL
         except OSError as error:
             raise CallNotPlaced(f"cannot reach {address.netloc}: {_reason(error)}") from error
         stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NODELAY, 1)
-        line = (WebSocketLine if address.transport == "ws" else HttpLine)(stream)
+        line = _line(address, stream)
         try:
             await line.open(address.netloc, address.target, uuid)
         except BaseException:
@@ -113,6 +140,18 @@ async def connect_line(address: Address, uuid: str, connect_s: float) -> CallerL
         return line
     assert deadline.cancelled_caught
     raise CallNotPlaced(f"{address.netloc} did not answer within {connect_s:g} s")
+
+
+def _line(
+    address: Address, stream: trio.SocketStream
+) -> WebSocketLine | HttpLine | AudioSocketLine:
+    match address.transport:
+        case "ws":
+            return WebSocketLine(stream)
+        case "http":
+            return HttpLine(stream)
+        case "audiosocket":
+            return AudioSocketLine(stream, address.codec)
 
 
 def _reason(error: OSError) -> str:

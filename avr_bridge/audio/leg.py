@@ -1,0 +1,136 @@
+"""Caller -> bridge, off a leg that does not say what it carries: slin, µ-law or A-law at 8 kHz.
+
+Asterisk's AudioSocket marks every codec but the higher slin rates as the same kind of frame, so the
+bytes themselves have to tell. The sound stays at 8 kHz; sockets are unknown here.
+
+How it is told
+--------------
+G.711 is a scale of 255 steps, finer near zero. On that scale, sound that is read rightly stays
+around the middle, and each sample follows from those before it: that is what makes speech and tones
+compressible. Read wrongly it does not: the two laws order their codes in ways that differ by a
+pattern of bits, a sample's low byte is noise, and the silence of one reading is a constant far from
+zero in another. So each reading is scored by what cannot be predicted of it, and by its distance
+from the middle, and the calmest one is right. The length of a frame is a hint beside that: Asterisk
+sends 20 ms, so 320 bytes are hardly G.711.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from avr_bridge.audio import codec
+from avr_bridge.audio.format import PCM16_8K, ULAW_8K, Encoding
+
+__all__ = ["LegDecoder", "guess_encoding"]
+
+_PAST: Final = 12
+"""Samples from which the next is predicted: enough for the resonances of a voice."""
+
+_LEAST_BYTES: Final = ULAW_8K.bytes_of_ms(100)
+"""For a verdict that stands."""
+
+_JUDGED_BYTES: Final = PCM16_8K.bytes_of_ms(200)
+"""The newest; more costs time and tells no more."""
+
+_CALMER: Final = 0.7
+_CALMER_STEPS: Final = 4.0
+"""The best reading is sure with at most this share of the next one's score, and so much less."""
+
+_UNLIKELY: Final = 2.0
+"""What the score of a reading is multiplied by that does not fit the length of the frames."""
+
+_ORDER: Final = (Encoding.ULAW, Encoding.ALAW, Encoding.PCM16)
+"""The first of equals: runs of 0xFF are µ-law's silence, and as slin they would be nearly that."""
+
+
+def _scale(inverted: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Where each code of a law stands: -127 to 127, in the order of what is heard."""
+    codes = np.arange(256)
+    steps = (codes ^ inverted) & 0x7F
+    return np.where(codes & 0x80, steps, -steps).astype(np.float64)
+
+
+_STEPS: Final = {Encoding.ULAW: _scale(0xFF), Encoding.ALAW: _scale(0x55)}
+
+
+def guess_encoding(data: bytes, frame_bytes: int = 0) -> tuple[Encoding, bool]:
+    """Say which of slin, µ-law and A-law these bytes are, and whether that is sure.
+
+    Args:
+        data: From the beginning of a sample on.
+        frame_bytes: The length of the frames that they came in; 0: unknown.
+    """
+    scores = {kind: _score(data, kind) for kind in _ORDER}
+    if frame_bytes:
+        for kind in _ORDER:
+            is_likely = (frame_bytes >= PCM16_8K.frame_bytes) == (kind is Encoding.PCM16)
+            scores[kind] *= 1.0 if is_likely else _UNLIKELY
+    best, second = sorted(_ORDER, key=scores.__getitem__)[:2]
+    sure = (
+        len(data) >= _LEAST_BYTES
+        and scores[best] <= _CALMER * scores[second]
+        and scores[second] - scores[best] >= _CALMER_STEPS
+    )
+    return best, sure
+
+
+def _score(data: bytes, encoding: Encoding) -> float:
+    """How restless the bytes are if this is what they are: 0 is digital silence."""
+    if encoding is Encoding.PCM16:
+        data = codec.encode(data[: len(data) & ~1], Encoding.ULAW)
+        encoding = Encoding.ULAW
+    heard = _STEPS[encoding][np.frombuffer(data, np.uint8)]
+    if not len(heard):
+        return 0.0
+    return _unpredicted(heard) + abs(float(heard.mean())) / 2
+
+
+def _unpredicted(heard: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """What is left (RMS) when each sample is predicted from the `_PAST` ones before, as well as a
+    linear combination can."""
+    if len(heard) < 4 * _PAST:
+        return float(np.abs(np.diff(heard, prepend=0.0)).mean())
+    windows = np.lib.stride_tricks.sliding_window_view(heard, _PAST + 1)
+    past, now = windows[:, :_PAST], windows[:, _PAST]
+    weights = np.linalg.solve(past.T @ past + np.eye(_PAST), past.T @ now)
+    return float(np.sqrt(np.mean(np.square(now - past @ weights))))
+
+
+class LegDecoder:
+    """One call's sound from its leg to PCM16 LE mono, 8 kHz.
+
+    Args:
+        encoding: What the leg carries; None: to be found out. The first sound is then judged, and
+            judged again until it is sure, which speech and digital silence are within 0.1 s.
+
+    Attributes:
+        encoding: What it is taken for; None before the first sound.
+        sure: Whether that stands for the rest of the call.
+    """
+
+    def __init__(self, encoding: Encoding | None = None) -> None:
+        self.encoding = encoding
+        self.sure = encoding is not None
+        self._recent = b""
+
+    def decode(self, data: bytes, frame_bytes: int = 0) -> bytes:
+        """Convert the next bytes: whole samples, any number of them.
+
+        Args:
+            data: What came.
+            frame_bytes: The length of the frames that it came in; 0: unknown.
+
+        Returns:
+            PCM16 LE mono, 8 kHz. Half a sample at the end is dropped.
+        """
+        if not self.sure:
+            self._recent = (self._recent + data)[-_JUDGED_BYTES:]
+            self.encoding, self.sure = guess_encoding(self._recent, frame_bytes)
+            if self.sure:
+                self._recent = b""
+        encoding = self.encoding or Encoding.PCM16
+        if encoding is Encoding.PCM16 and len(data) % PCM16_8K.sample_bytes:
+            data = data[:-1]
+        return codec.decode(data, encoding)

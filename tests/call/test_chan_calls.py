@@ -1,0 +1,571 @@
+"""Calls straight from Asterisk over chan_websocket, in virtual time: sound, marks, flush, ends."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+import trio
+
+from avr_bridge import EndReason, TalkConfig
+from avr_bridge.audio.codec import decode, encode
+from avr_bridge.audio.format import ALAW_8K, PCM16_8K, ULAW_8K, Encoding
+from avr_bridge.audio.sounds import read_clip
+from avr_bridge.audio.transcode import Encoder, clip_in
+from avr_bridge.call.farewell import say_farewell
+from avr_bridge.caller.chan_websocket import LEAD_MS
+from avr_bridge.testing import (
+    CallTool,
+    Parrot,
+    Say,
+    Script,
+    Silence,
+    SimulatedRealtime,
+    SimulatorOptions,
+    likeness,
+    write_wav,
+)
+from avr_bridge.testing.chan import MediaDriver
+from tests.call.conftest import Echo, config
+from tests.call.legs import PlacedLeg, Tap, place_leg
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock as Clock
+
+    from avr_bridge.testing import Step, Turn
+
+FAST = SimulatorOptions(speed=100)
+EVERY_BYTE = bytes(range(256)) * 5
+"""Half of a second of µ-law with every value in it; decoded and encoded again, 0x7f is 0xff."""
+
+
+def ulaw(pcm: bytes) -> bytes:
+    """As the leg has it, in whole frames."""
+    sound = encode(pcm, Encoding.ULAW)
+    return sound + ULAW_8K.silence(-len(sound) % ULAW_8K.frame_bytes)
+
+
+def heard_pcm(call: PlacedLeg) -> bytes:
+    """What the caller heard, as PCM16 at 8 kHz."""
+    return decode(call.leg.spoken(), Encoding.ULAW)
+
+
+class Answers:
+    """Says the same words whenever the caller has spoken, and greets nobody."""
+
+    def __init__(self, pcm: bytes) -> None:
+        self._pcm = pcm
+
+    def answer(self, turn: Turn) -> list[Step]:
+        return [Say(self._pcm, 8000, "words")] if turn.caller_audio else []
+
+
+# -- sound ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_json", [False, True])
+async def test_ulaw_passes_through_untouched(
+    autojump_clock: Clock, question: bytes, in_json: bool
+) -> None:
+    """µ-law on the leg and at the model: byte for byte the same, each way, though the bytes hold
+    a value that no encoder writes."""
+    simulator = SimulatedRealtime(Answers(question))
+    tap = Tap(simulator, replace=(b"\xff", b"\x7f"))
+    driver = MediaDriver("ulaw", in_json=in_json)
+    async with place_leg(simulator, driver=driver, dial=tap.dial) as call:
+        call.leg.say(EVERY_BYTE)
+        await call.leg.wait_said()
+        await trio.sleep(8)
+    assert EVERY_BYTE in bytes(tap.to_model)
+    sent = b"".join(data for _, data in call.leg.media)
+    assert b"\x7f" * 100 in sent
+    assert sent[: len(tap.from_model)] == bytes(tap.from_model)
+    assert set(sent[len(tap.from_model) :]) <= {0xFF}  # the last frame, filled up
+    assert len(sent) % 160 == 0
+    assert bytes(tap.from_model) in bytes(call.leg.heard)
+
+
+@pytest.mark.parametrize(
+    ("codec", "audio_format"),
+    [
+        ("ulaw", "pcmu"),
+        ("alaw", "pcma"),
+        ("alaw", "pcmu"),
+        ("ulaw", "pcm"),
+        ("slin", "pcmu"),
+        ("slin", "pcm"),
+        ("slin16", "pcm"),
+        ("slin24", "pcm"),
+        ("slin16", "pcmu"),
+        ("slin24", "pcma"),
+    ],
+)
+async def test_every_codec_carries_a_conversation(
+    autojump_clock: Clock, question: bytes, codec: str, audio_format: str
+) -> None:
+    """Whatever the leg and the model speak: what was said comes back, at the right speed."""
+    simulator = SimulatedRealtime(Echo(), FAST)
+    driver = MediaDriver(codec)
+    async with place_leg(simulator, config(audio_format=audio_format), driver) as call:
+        await trio.sleep(1)
+        call.leg.say(in_codec(question, driver))
+        await call.leg.wait_said()
+        await trio.sleep(7)
+    spoken = at_8k(call.leg.spoken(), driver)
+    assert likeness(question, spoken).correlation > 0.97
+    assert call.leg.driver.lost_bytes == 0
+    assert call.summary is not None
+    assert call.summary.caller_audio_ms == pytest.approx(call.summary.duration_s * 1000, abs=60)
+
+
+def in_codec(pcm: bytes, driver: MediaDriver) -> bytes:
+    """PCM16 at 8 kHz in a leg's codec."""
+    return clip_in(driver.fmt, pcm)
+
+
+def at_8k(sound: bytes, driver: MediaDriver) -> bytes:
+    """The way back."""
+    return Encoder(PCM16_8K, "fir", driver.fmt).encode(sound)
+
+
+# -- how far ahead, and marks ---------------------------------------------------------------------
+
+
+async def test_an_answer_is_sent_ahead_within_the_bound(autojump_clock: Clock) -> None:
+    """Thirty seconds that the model has ready at once: never more than the lead waits at
+    Asterisk, in few messages, and the caller hears it without a gap."""
+    tone = encode(b"\x00\x20\x00\xe0" * 120_000, Encoding.ULAW)
+    script = Script([[Say(decode(tone, Encoding.ULAW), 8000, "long")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await trio.sleep(33)
+    driver = call.leg.driver
+    assert 0.9 * LEAD_MS / 20 < driver.longest_queue <= LEAD_MS / 20
+    assert tone in bytes(call.leg.heard)
+    later = [at_s for at_s, _ in call.leg.media if at_s > call.leg.media[0][0] + 1]
+    assert len(later) < 30
+    assert driver.lost_bytes == 0
+    assert max(len(data) for _, data in call.leg.media) <= 32_000
+
+
+async def test_each_item_is_marked_behind_its_last_frame(autojump_clock: Clock) -> None:
+    """Two items of one answer: the mark of the first stands between them, though both are sent
+    ahead, and each comes back when its sound was played."""
+    one, two = b"\x00\x20\x00\xe0" * 4000, b"\x00\x30\x00\xd0" * 6000  # 1 s, 1.5 s
+    script = Script([[Say(one, 8000, "one"), Say(two, 8000, "two")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await trio.sleep(6)
+    leg = call.leg
+    marks = [entry for entry in leg.received if entry.text.startswith("MARK_MEDIA")]
+    assert len(marks) == 2
+    played = [entry for entry in leg.sent if entry.text.startswith("MEDIA_MARK_PROCESSED")]
+    first_s = leg.media[0][0]
+    assert played[0].at_s - first_s == pytest.approx(1.0, abs=0.045)
+    assert played[1].at_s - first_s == pytest.approx(2.5, abs=0.065)
+
+
+# -- interruptions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_json", [False, True])
+@pytest.mark.parametrize("speaks_at_s", [0.7, 1.3, 2.9])
+async def test_barge_in_is_exact_to_a_frame(
+    autojump_clock: Clock, question: bytes, speaks_at_s: float, in_json: bool
+) -> None:
+    """The caller speaks while seconds are sent ahead: the queue is dropped, and the model is told
+    to the frame what was heard."""
+    tone = b"\x00\x20\x00\xe0" * 40_000  # 10 s
+    script = Script([[Say(tone, 8000, "long")]], then=Silence())
+    driver = MediaDriver(in_json=in_json)
+    async with place_leg(SimulatedRealtime(script, FAST), driver=driver) as call:
+        await call.leg.wait_heard()
+        await trio.sleep(speaks_at_s)
+        call.leg.say(ulaw(question))
+        await call.leg.wait_received("FLUSH_MEDIA")
+        flushed_s = trio.current_time()
+        await trio.sleep(0.1)
+        heard_ms = call.leg.loud_ms
+        await trio.sleep(5)
+    (told_ms,) = call.truncations()
+    assert told_ms == heard_ms
+    assert call.summary is not None
+    assert call.summary.interruptions == 1
+    assert not [at_s for at_s, _ in call.leg.media if at_s > flushed_s]
+    assert call.leg.loud_ms == heard_ms
+
+
+async def test_a_late_clock_is_no_wrong_position(autojump_clock: Clock, question: bytes) -> None:
+    """Asterisk stood still for 300 ms in the middle of the answer (asterisk issue 2115): what was
+    heard is what it says, not what the time would make of it."""
+    tone = b"\x00\x20\x00\xe0" * 40_000
+    script = Script([[Say(tone, 8000, "long")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        await trio.sleep(0.5)
+        call.leg.clock_stands = True
+        await trio.sleep(0.3)
+        call.leg.clock_stands = False
+        await trio.sleep(0.5)
+        call.leg.say(ulaw(question))
+        await call.leg.wait_received("FLUSH_MEDIA")
+        await trio.sleep(0.1)
+        heard_ms = call.leg.loud_ms
+        await trio.sleep(3)
+    assert call.truncations() == [heard_ms]
+
+
+async def test_speech_into_silence_interrupts_nothing(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """Nothing plays: no interruption is counted, and the answer to the words is heard whole."""
+    script = Script([[], [], [Say(question, 8000, "answer")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script)) as call:
+        await trio.sleep(1)
+        call.leg.say(ulaw(question))
+        await call.leg.wait_said()
+        await trio.sleep(6)
+    assert call.summary is not None
+    assert call.summary.interruptions == 0
+    assert call.truncations() == []
+    assert likeness(question, heard_pcm(call)).correlation > 0.97
+
+
+async def test_an_asterisk_that_gives_no_status(autojump_clock: Clock, question: bytes) -> None:
+    """The position is reckoned from the time, and the call goes on."""
+    tone = b"\x00\x20\x00\xe0" * 40_000
+    driver = MuteDriver()
+    script = Script([[Say(tone, 8000, "long")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST), driver=driver) as call:
+        await call.leg.wait_heard()
+        await trio.sleep(1)
+        call.leg.say(ulaw(question))
+        await call.leg.wait_received("FLUSH_MEDIA")
+        await trio.sleep(0.1)
+        heard_ms = call.leg.loud_ms
+        await trio.sleep(3)
+    (told_ms,) = call.truncations()
+    assert told_ms == pytest.approx(heard_ms, abs=40)
+
+
+class MuteDriver(MediaDriver):
+    """Tells neither marks nor status."""
+
+    def command(self, text: str) -> list[str]:
+        if not text.startswith("MARK_MEDIA"):
+            super().command(text)
+        return []
+
+
+# -- back-pressure --------------------------------------------------------------------------------
+
+
+async def test_a_full_queue_is_left_alone(autojump_clock: Clock) -> None:
+    """MEDIA_XOFF: nothing more is sent until MEDIA_XON, and nothing is lost."""
+    tone = encode(b"\x00\x20\x00\xe0" * 40_000, Encoding.ULAW)
+    script = Script([[Say(decode(tone, Encoding.ULAW), 8000, "long")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        await trio.sleep(0.5)
+        await call.leg.tell("MEDIA_XOFF")
+        await trio.sleep(0.1)
+        held_s = trio.current_time()
+        await trio.sleep(2)
+        assert not [at_s for at_s, _ in call.leg.media if at_s > held_s]
+        await call.leg.tell("MEDIA_XON")
+        await trio.sleep(12)
+    assert tone in bytes(call.leg.heard)
+
+
+async def test_a_held_queue_does_not_hold_an_interruption(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """MEDIA_XOFF, then the caller speaks: the flush goes out, and the next answer with it."""
+    tone = b"\x00\x20\x00\xe0" * 40_000
+    script = Script([[Say(tone, 8000, "long")], [Say(question, 8000, "next")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        await call.leg.tell("MEDIA_XOFF")
+        await trio.sleep(0.5)
+        call.leg.say(ulaw(question))
+        await call.leg.wait_received("FLUSH_MEDIA")
+        await trio.sleep(0.1)
+        before = len(call.leg.heard)
+        await trio.sleep(8)
+    spoken = decode(bytes(call.leg.heard[before:]), Encoding.ULAW)
+    assert likeness(question, spoken).correlation > 0.97
+
+
+# -- keys, metadata, identity ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_json", [False, True])
+async def test_keys_reach_the_model(autojump_clock: Clock, in_json: bool) -> None:
+    """DTMF_END, as one turn."""
+    simulator = SimulatedRealtime(Script([], then=Silence()))
+    async with place_leg(simulator, driver=MediaDriver(in_json=in_json)) as call:
+        await trio.sleep(1)
+        for digit in "12#":
+            call.leg.press(digit)
+        await trio.sleep(3)
+    assert call.summary is not None
+    assert call.summary.digits == 3
+    (session,) = simulator.sessions
+    items = session.received_of("conversation.item.create")
+    assert any("pressed 1 2 on" in json.dumps(event) for event in items)
+
+
+async def test_who_the_call_is(autojump_clock: Clock) -> None:
+    """The channel's id, or the parameter's; parameters and variables are its metadata."""
+    variables = {"DIALEDPEERNUMBER": "bridge/c(ulaw)", "from": "a variable", "n": "5"}
+    driver = MediaDriver(in_json=True, variables=variables)
+    async with place_leg(driver=driver, parameters={"from": "2000"}) as call:
+        await trio.sleep(1)
+    assert call.leg.driver.answered
+    assert call.summary is not None
+    assert call.summary.uuid == "1795379054.7"
+    assert call.summary.metadata == {**variables, "from": "2000"}
+    async with place_leg(parameters={"uuid": "0190-ab"}) as call:
+        await trio.sleep(1)
+    assert call.summary is not None
+    assert call.summary.uuid == "0190-ab"
+
+
+async def test_sound_before_media_start_is_kept(autojump_clock: Clock, question: bytes) -> None:
+    """asterisk issue 1712: it reaches the model all the same."""
+    simulator = SimulatedRealtime(Script([], then=Silence()))
+    tap = Tap(simulator)
+    async with place_leg(simulator, dial=tap.dial, starts=False) as call:
+        call.leg.say(EVERY_BYTE)
+        await trio.sleep(0.2)
+        await call.leg.tell(call.leg.driver.start())
+        await trio.sleep(3)
+    assert EVERY_BYTE in bytes(tap.to_model)
+
+
+async def test_what_asterisk_may_say_one_day_changes_nothing(autojump_clock: Clock) -> None:
+    """Unknown events and garbage are counted; the call goes on."""
+    async with place_leg() as call:
+        await trio.sleep(1)
+        for text in ("NEW_EVENT a:b", "{}", "MEDIA_MARK_PROCESSED 999", "STATUS queue_length:5"):
+            await call.leg.tell(text)
+        await call.leg.tell(call.leg.driver.start())
+        await trio.sleep(1)
+        assert not call.over.is_set()
+    assert call.summary is not None
+    assert call.summary.faults == 3
+    assert call.summary.end_reason is EndReason.CALLER_HUNG_UP
+
+
+# -- ends -----------------------------------------------------------------------------------------
+
+
+async def test_hangup_comes_when_the_goodbye_was_heard(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """avr_hangup: HANGUP behind the mark of the goodbye, also where Asterisk's clock is late."""
+    goodbye: list[Step] = [Say(question, 8000, "goodbye"), CallTool("avr_hangup", "{}")]
+    script = Script([goodbye], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        call.leg.clock_stands = True
+        await trio.sleep(1.5)
+        call.leg.clock_stands = False
+        hangup = await call.leg.wait_received("HANGUP")
+        await call.wait_over()
+        mark = [e for e in call.leg.sent if e.text.startswith("MEDIA_MARK_PROCESSED")][-1]
+    assert 0 <= hangup.at_s - mark.at_s < 0.1
+    assert ulaw(question) in bytes(call.leg.heard)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_HUNG_UP
+
+
+async def test_a_transfer_without_a_manager_is_told_in_words(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """The model hears that it cannot be done, and why; the caller stays."""
+    transfer = CallTool("avr_transfer", '{"transfer_extension": "600"}')
+    script = Script([[Say(question, 8000, "one moment"), transfer]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await trio.sleep(10)
+        assert call.leg.closed is None
+    (session,) = call.simulator.sessions
+    told = json.dumps(session.received_of("conversation.item.create"))
+    assert "AVR_MANAGER_ENDPOINT" in told
+
+
+async def test_no_mark_is_no_call_for_ever(autojump_clock: Clock, question: bytes) -> None:
+    """An Asterisk that loses marks: the goodbye counts as heard some seconds later."""
+    goodbye: list[Step] = [Say(question, 8000, "goodbye"), CallTool("avr_hangup", "{}")]
+    script = Script([goodbye], then=Silence())
+    settings = attrs.evolve(config(), talk=TalkConfig(fallback_file="off", control_max_wait_s=60))
+    async with place_leg(SimulatedRealtime(script, FAST), settings, MuteDriver()) as call:
+        await call.leg.wait_heard()
+        hangup = await call.leg.wait_received("HANGUP")
+        await call.wait_over()
+    spoken_s = len(ulaw(question)) / 8000
+    assert hangup.at_s - call.leg.media[0][0] == pytest.approx(spoken_s + 5, abs=0.2)
+
+
+async def test_a_leg_that_never_starts(autojump_clock: Clock) -> None:
+    """Ten seconds, then 1008, with the reason that says so."""
+    async with place_leg(starts=False) as call:
+        over_s = await call.wait_over()
+    assert over_s == pytest.approx(10, abs=0.1)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_SENT_NO_INIT
+    assert call.leg.closed is not None
+    assert call.leg.closed.code == 1008
+
+
+@pytest.mark.parametrize("driver", [MediaDriver("slin48"), MediaDriver("slin48", in_json=True)])
+async def test_a_codec_that_we_cannot_do(autojump_clock: Clock, driver: MediaDriver) -> None:
+    """1003, at once, with words; the model is never dialled."""
+    async with place_leg(driver=driver) as call:
+        over_s = await call.wait_over()
+    assert over_s < 0.1
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_FORMAT_UNKNOWN
+    assert "slin48" in call.summary.detail
+    assert call.leg.closed is not None
+    assert call.leg.closed.code == 1003
+    assert call.simulator.sessions == []
+
+
+async def test_passthrough_is_refused_when_it_shows(autojump_clock: Clock, question: bytes) -> None:
+    """Without frames and marks of Asterisk's the sound would be torn: an end, and its reason."""
+    script = Script([[Say(question, 8000, "words")]], then=Silence())
+    driver = MediaDriver(passthrough=True)
+    async with place_leg(SimulatedRealtime(script), driver=driver) as call:
+        await call.wait_over()
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_FORMAT_UNKNOWN
+    assert "passthrough" in call.summary.detail
+
+
+async def test_silence_of_the_leg_ends_the_call(autojump_clock: Clock) -> None:
+    """AVR_NO_AUDIO_S holds, in the leg's own codec."""
+    async with place_leg() as call:
+        call.leg.speaks = False
+        over_s = await call.wait_over()
+    assert over_s == pytest.approx(60, abs=0.1)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_SENT_NO_AUDIO
+
+
+async def test_a_farewell_cuts_what_is_sent_ahead(autojump_clock: Clock) -> None:
+    """Seconds of the answer wait at Asterisk: they are dropped, the words are heard whole, and the
+    call ends at their mark."""
+    tone = b"\x00\x20\x00\xe0" * 40_000
+    script = Script([[Say(tone, 8000, "long")]], then=Silence())
+    words = read_clip("farewell")
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        await trio.sleep(1)
+        (line,) = call.running.lines
+        assert say_farewell(line, words, EndReason.BRIDGE_STOPPED)
+        said_s = trio.current_time()
+        over_s = await call.wait_over()
+    assert over_s - said_s == pytest.approx(len(words) / 16_000, abs=0.2)
+    assert encode(words, Encoding.ULAW) in bytes(call.leg.heard)
+    assert call.leg.driver.flushes == 1
+    assert call.leg.closed is not None
+    assert call.leg.closed.code == 1001
+
+
+async def test_a_farewell_waits_for_an_answer_that_may_end(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """Nothing is flushed: the words join on to the answer when Asterisk has played it."""
+    script = Script([[Say(question, 8000, "short")]], then=Silence())
+    words = read_clip("farewell")
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        (line,) = call.running.lines
+        say_farewell(line, words, EndReason.BRIDGE_STOPPED, finish_for_s=20)
+        await call.wait_over()
+    assert call.leg.driver.flushes == 0
+    heard = bytes(call.leg.heard)
+    assert encode(words, Encoding.ULAW) in heard
+    assert ulaw(question)[: len(question) // 2] in heard
+
+
+async def test_the_greeting_file_is_played_in_the_codec_of_the_leg(
+    autojump_clock: Clock, question: bytes, tmp_path: Any
+) -> None:
+    """A-law on the leg: the recording is heard as A-law."""
+    path = tmp_path / "hello.wav"
+    write_wav(path, question)
+    talk = TalkConfig(fallback_file="off", greeting_file=str(path))
+    settings = attrs.evolve(config(), talk=talk)
+    simulator = SimulatedRealtime(Script([], then=Silence()))
+    async with place_leg(simulator, settings, MediaDriver("alaw")) as call:
+        await trio.sleep(6)
+    sound = encode(question, Encoding.ALAW)
+    assert sound in bytes(call.leg.heard)
+    assert ALAW_8K.silence(160) in bytes(call.leg.heard)
+
+
+async def test_a_lost_connection_leaves_nothing(autojump_clock: Clock) -> None:
+    """The leg is dropped in the middle of an answer: the call ends, and so does the session."""
+    tone = b"\x00\x20\x00\xe0" * 40_000
+    script = Script([[Say(tone, 8000, "long")]], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+        await call.leg.wait_heard()
+        await call.leg.drop()
+        await call.wait_over()
+    assert call.simulator.open_sessions == 0
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_HUNG_UP
+    assert math.isfinite(call.ended_s)
+
+
+async def test_the_parrot_speaks_like_the_caller(autojump_clock: Clock, question: bytes) -> None:
+    """The whole road, both ways, in the codec of the leg."""
+    async with place_leg(SimulatedRealtime(Parrot())) as call:
+        await trio.sleep(1)
+        call.leg.say(ulaw(question))
+        await call.leg.wait_said()
+        await trio.sleep(8)
+    assert likeness(question, heard_pcm(call)).correlation > 0.9
+
+
+async def test_a_mark_that_comes_too_late_ends_nothing_else(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """The greeting's mark comes in the middle of the goodbye, long after it was given up: the
+    goodbye is heard to its end all the same."""
+
+    class LosesTheFirstMark(MediaDriver):
+        def command(self, text: str) -> list[str]:
+            return [] if text == "MARK_MEDIA 1" else super().command(text)
+
+    goodbye: list[Step] = [Say(question, 8000, "goodbye"), CallTool("avr_hangup", "{}")]
+    script = Script([[Say(question[:16_000], 8000, "hello")], goodbye], then=Silence())
+    async with place_leg(SimulatedRealtime(script, FAST), driver=LosesTheFirstMark()) as call:
+        await trio.sleep(10)
+        call.leg.press("#")
+        call.leg.press("5")
+        call.leg.press("#")
+        await call.leg.wait_received("MARK_MEDIA", 2)
+        await trio.sleep(1)
+        await call.leg.tell("MEDIA_MARK_PROCESSED 1")
+        await call.wait_over()
+    assert ulaw(question) in bytes(call.leg.heard)
+
+
+async def test_a_farewell_before_the_leg_begins(autojump_clock: Clock) -> None:
+    """A drain meets a leg whose MEDIA_START is on its way: the words are heard whole, in the
+    leg's own codec, and from their beginning."""
+    words = read_clip("farewell")
+    async with place_leg(driver=MediaDriver("alaw"), starts=False) as call:
+        await trio.sleep(1)
+        (line,) = call.running.lines
+        assert say_farewell(line, words, EndReason.BRIDGE_STOPPED)
+        await trio.sleep(0.1)
+        await call.leg.tell(call.leg.driver.start())
+        await call.wait_over()
+    assert encode(words, Encoding.ALAW)[:-3200] in bytes(call.leg.heard)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.BRIDGE_STOPPED

@@ -1,0 +1,113 @@
+"""What a leg carries is found out from its first sound: slin, µ-law or A-law."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avr_bridge.audio.codec import decode, encode
+from avr_bridge.audio.format import PCM16_8K, Encoding
+from avr_bridge.audio.leg import LegDecoder, guess_encoding
+from avr_bridge.testing import clip, read_wav
+
+CLIPS = ["question", "greeting", "hours-answer", "keys-answer", "transfer-question"]
+FRAME = PCM16_8K.frame_bytes
+EVERY = 23
+"""Frames from one judged place to the next; no voice has such a period."""
+
+ENCODINGS = pytest.mark.parametrize("encoding", Encoding)
+
+
+def speech(name: str, gain: float = 1.0, noise: float = 0.0) -> bytes:
+    """A clip at another level, with noise of the line added."""
+    samples = np.frombuffer(read_wav(clip(name)), "<i2") * gain
+    samples = samples + np.random.default_rng(1).normal(0, noise, len(samples))
+    return np.clip(samples, -32768, 32767).astype("<i2").tobytes()
+
+
+def frame_bytes(encoding: Encoding) -> int:
+    """Of 20 ms, as Asterisk sends them."""
+    return FRAME if encoding is Encoding.PCM16 else FRAME // 2
+
+
+@ENCODINGS
+@pytest.mark.parametrize("gain", [1.0, 0.1, 0.01])
+@pytest.mark.parametrize("noise", [0.0, 30.0])
+def test_a_tenth_of_a_second_of_speech_tells(encoding: Encoding, gain: float, noise: float) -> None:
+    """Wherever in the speech it is, the guess is right, and nearly always sure; from a single frame
+    it is right as well."""
+    wrong, sure, tried = [], 0, 0
+    for name in CLIPS:
+        pcm = speech(name, gain, noise)
+        for at in range(0, len(pcm) - 5 * FRAME, EVERY * FRAME):
+            coded = encode(pcm[at : at + 5 * FRAME], encoding)
+            guess, is_sure = guess_encoding(coded)
+            length = frame_bytes(encoding)
+            first, _ = guess_encoding(coded[:length], length)
+            tried += 1
+            sure += is_sure
+            if guess is not encoding or first is not encoding:
+                wrong.append((name, at))
+    assert wrong == []
+    assert sure >= 0.6 * tried
+
+
+@ENCODINGS
+def test_digital_silence_tells_at_once(encoding: Encoding) -> None:
+    """Most calls begin with it. A tenth of a second makes it sure; but for µ-law's, which might be
+    slin of -1 and sounds the same."""
+    decoder = LegDecoder()
+    silent = encode(bytes(FRAME), encoding)
+    for _ in range(10):
+        assert not decoder.decode(silent, frame_bytes(encoding)).strip(b"\0\x08")
+        assert decoder.encoding is encoding
+    assert decoder.sure is (encoding is not Encoding.ULAW)
+
+
+def test_slin_that_was_alaw_before() -> None:
+    """Asterisk's translation of A-law silence is no zero but 8: still slin, not µ-law."""
+    quiet = decode(encode(bytes(5 * FRAME), Encoding.ALAW), Encoding.ALAW)
+    assert quiet.strip(b"\0")
+    assert guess_encoding(quiet) == (Encoding.PCM16, True)
+
+
+@ENCODINGS
+@pytest.mark.parametrize("freq_hz", [50, 425, 697, 1633, 3300])
+@pytest.mark.parametrize("level", [30_000, 3_000, 100])
+def test_tones_tell(encoding: Encoding, freq_hz: int, level: int) -> None:
+    """Ringing, keys and worse, full scale and quiet."""
+    turns = 2 * np.pi * freq_hz / 8000 * np.arange(1600)
+    pcm = (level * np.sin(turns)).astype("<i2").tobytes()
+    guess, _ = guess_encoding(encode(pcm, encoding), frame_bytes(encoding))
+    assert guess is encoding
+
+
+@ENCODINGS
+def test_a_doubtful_beginning_is_made_good(encoding: Encoding, question: bytes) -> None:
+    """Two samples say nothing; what they are taken for is not kept."""
+    decoder = LegDecoder()
+    decoder.decode(b"\xff\xff")
+    assert not decoder.sure
+    coded = encode(question, encoding)
+    step = FRAME // 2
+    heard = b"".join(decoder.decode(coded[at : at + step]) for at in range(0, len(coded), step))
+    expected = decode(coded, encoding)
+    assert (decoder.encoding, decoder.sure) == (encoding, True)
+    assert heard[-len(expected) // 2 :] == expected[-len(expected) // 2 :]
+
+
+@ENCODINGS
+def test_a_leg_that_is_known_is_not_judged(encoding: Encoding) -> None:
+    """What the settings say stands, whatever the bytes look like."""
+    decoder = LegDecoder(encoding)
+    data = b"\xff" * FRAME
+    assert decoder.decode(data) == decode(data, encoding)
+    assert (decoder.encoding, decoder.sure) == (encoding, True)
+
+
+def test_half_a_sample_is_dropped() -> None:
+    """Slin of an odd length: no error, and the next frame begins at its own first byte."""
+    decoder = LegDecoder(Encoding.PCM16)
+    assert decoder.decode(b"\1\0\2") == b"\1\0"
+    assert decoder.decode(b"\3\0") == b"\3\0"
+    assert decoder.decode(b"") == b""
