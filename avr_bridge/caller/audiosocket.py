@@ -102,6 +102,7 @@ class AudioSocketTransport:
         self._plays_until_s = -math.inf
         self._after_words = False
         self._hung_up = False
+        self._lost = False
 
     @property
     def encoding(self) -> Encoding | None:
@@ -141,8 +142,9 @@ class AudioSocketTransport:
 
     def _take(self, data: bytes | bytearray) -> list[CallerEvent]:
         if not data:
-            torn = self._protocol.has_part and self._peer.how is Leaving.HUNG_UP
-            if torn:
+            # A reset that a send met first looks like an end here.
+            ended = self._peer.how is Leaving.HUNG_UP and not self._lost
+            if ended and self._protocol.has_part:
                 return [CallerLeft(Leaving.BROKE_PROTOCOL, "the connection ended within a frame")]
             return [self._peer.left()]
         events = self._protocol.receive(bytes(data))
@@ -228,6 +230,7 @@ class AudioSocketTransport:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
+            self._lost = True
             raise CallerGone from gone
         finally:
             self._sending.release()
