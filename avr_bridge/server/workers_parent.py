@@ -213,16 +213,17 @@ class WorkersParent:
             sock.listen(BACKLOG)
         for child in self._children:
             child.tell(OPEN)
+        addresses = [
+            f"{scheme}://{_address(sock)}"
+            for scheme, sock in zip(("http", "audiosocket"), self._listening, strict=False)
+        ]
         self._log.info(
             "listening",
-            addresses=[
-                f"{scheme}://{_address(sock)}"
-                for scheme, sock in zip(("http", "audiosocket"), self._listening, strict=False)
-            ],
+            addresses=addresses,
             model=self._config.model.model,
             workers=len(self._children),
         )
-        announce_console(self._config.server, [address])
+        announce_console(self._config.server, addresses)
 
     def _bury(self) -> None:
         """Take the exit status of whoever has died; as process 1 those of strangers too."""
