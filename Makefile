@@ -22,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-head
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test asterisk-test bench lint types docs picture lock clean
+.PHONY: help demo test asterisk-test bench container-test lint types docs picture lock clean
 
 help: ## Show this
 	@echo 'make <target>, with Python 3.13:'
@@ -40,6 +40,9 @@ asterisk-test: $(READY) ## Place real calls through a real Asterisk (root; fetch
 
 bench: $(READY) ## Measure the bridge beside a fixed yardstick, 12 minutes (ARGS="--calls 10")
 	@$(RUN) benchmarks.calls $(ARGS)
+
+container-test: $(READY) ## Build the image and place calls to it, with buildah, as root
+	@$(RUN) scripts.container
 
 lint: $(READY) ## Check style and formatting
 	@$(RUN) ruff check .

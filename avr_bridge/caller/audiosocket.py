@@ -46,10 +46,10 @@ ENCODINGS = {
 """What a leg carries, by the words of AVR_AUDIOSOCKET_CODEC, which are Asterisk's; None: to be
 found out."""
 
-LEAD_MS = 100
-"""Ahead of real time: five frames, and never under three while an answer plays, so that a wake-up
-may be 60 ms late on a busy machine. The telephone's own jitter buffer takes them; they are all that
-still sounds after a barge-in."""
+LEAD_MS = 120
+"""Ahead of real time, as over HTTP: six frames, three at a time, and so never under three while an
+answer plays: a wake-up may be 60 ms late on a busy machine. The telephone's own jitter buffer takes
+them; they are all that still sounds after a barge-in."""
 
 FRAME_LIMIT_S = 10.0
 """From a frame's first byte to its last; Asterisk writes each in one piece."""
@@ -102,6 +102,7 @@ class AudioSocketTransport:
         self._plays_until_s = -math.inf
         self._after_words = False
         self._hung_up = False
+        self._lost = False
 
     @property
     def encoding(self) -> Encoding | None:
@@ -141,8 +142,9 @@ class AudioSocketTransport:
 
     def _take(self, data: bytes | bytearray) -> list[CallerEvent]:
         if not data:
-            torn = self._protocol.has_part and self._peer.how is Leaving.HUNG_UP
-            if torn:
+            # A reset that a send met first looks like an end here.
+            ended = self._peer.how is Leaving.HUNG_UP and not self._lost
+            if ended and self._protocol.has_part:
                 return [CallerLeft(Leaving.BROKE_PROTOCOL, "the connection ended within a frame")]
             return [self._peer.left()]
         events = self._protocol.receive(bytes(data))
@@ -228,6 +230,7 @@ class AudioSocketTransport:
         try:
             await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as gone:
+            self._lost = True
             raise CallerGone from gone
         finally:
             self._sending.release()

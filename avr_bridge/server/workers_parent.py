@@ -223,7 +223,7 @@ class WorkersParent:
             model=self._config.model.model,
             workers=len(self._children),
         )
-        announce_console(self._config.server, addresses)
+        announce_console(self._config.server, addresses[:1])
 
     def _bury(self) -> None:
         """Take the exit status of whoever has died; as process 1 those of strangers too."""

@@ -16,6 +16,7 @@ from avr_bridge.audio.codec import decode, encode
 from avr_bridge.audio.format import Encoding
 from avr_bridge.caller.audiosocket import LEAD_MS, AudioSocketTransport
 from avr_bridge.caller.transport import AudioOut, CallerAudio, CallerLeft, CallStarted, Leaving
+from avr_bridge.errors import CallerGone
 from avr_bridge.testing import (
     Say,
     Script,
@@ -292,3 +293,17 @@ async def test_words_go_before_silence_when_both_are_late(
         received = leg.call.received().strip(b"\0")
     spoken = decode(encode(question, Encoding.ULAW), Encoding.ULAW).strip(b"\0")
     assert received == spoken
+
+
+async def test_a_reset_that_a_send_met_first(autojump_clock: Clock) -> None:
+    """The kernel tells of it once: the reader then sees an end within a frame, which is no breach
+    of the protocol but a lost connection."""
+    theirs, ours = trio.testing.memory_stream_pair()
+    transport = AudioSocketTransport(ours)
+    await theirs.send_all(audiosocket_frame(0x01, bytes(16)) + SILENT_FRAME[:100])
+    assert isinstance(await transport.receive(), CallStarted)
+    theirs.receive_stream.close()
+    with pytest.raises(CallerGone):
+        await transport.send(AudioOut(bytes(320)))
+    await theirs.send_eof()
+    assert await transport.receive() == CallerLeft(Leaving.HUNG_UP)

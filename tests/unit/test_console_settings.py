@@ -6,7 +6,7 @@ from typing import Any
 
 from avr_bridge import BridgeConfig
 from avr_bridge.config import SECTIONS, settings_of
-from avr_bridge.server.console.settings_shown import TITLES, settings_shown
+from avr_bridge.server.console.settings_shown import settings_shown
 
 SECRET = "planted-secret"
 PROMPT = "Write to shop@example.com, or see https://example.com?page=1 for more."
@@ -22,7 +22,6 @@ def test_every_setting_is_there() -> None:
     """Once, with the meaning that its page has, under a title."""
     known = {one.env: one.help for kind in SECTIONS.values() for one in settings_of(kind)}
     assert {name: one["help"] for name, one in shown().items()} == known
-    assert TITLES.keys() == SECTIONS.keys()
 
 
 def test_a_value_is_written_as_it_would_be_set() -> None:

@@ -23,10 +23,10 @@ EVERYWHERE = ("0.0.0.0", "::")
 
 
 def announce_console(config: ServerConfig, addresses: Iterable[str]) -> None:
-    """Write a line for each HTTP address that the bridge listens at, if there is a console."""
+    """Write a line for each address that the bridge listens at for HTTP, if there is a console."""
     for listening in addresses if config.console else ():
-        if not listening.startswith("http"):
-            continue  # AudioSocket's
+        if urlsplit(listening).scheme != "http":
+            continue
         page = console_address(listening)
         if config.token is None and urlsplit(page).hostname != "localhost":
             get_logger().warning("the console cannot be opened: set AVR_TOKEN", address=page)

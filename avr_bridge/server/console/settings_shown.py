@@ -10,25 +10,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from avr_bridge.config import SECTIONS
+from avr_bridge.explaining import TITLES
 from avr_bridge.masking import masked_address
-from avr_bridge.settings import Secret, Setting
+from avr_bridge.settings import Setting
 
 if TYPE_CHECKING:
     from avr_bridge.config import BridgeConfig
     from avr_bridge.masking import Mask
 
 __all__ = ["settings_shown"]
-
-HIDDEN = "***"
-
-TITLES = {
-    "model": "Model",
-    "talk": "Conversation",
-    "server": "Port",
-    "audio": "Sound",
-    "tools": "Call control",
-    "log": "Logs",
-}
 
 
 def settings_shown(config: BridgeConfig) -> list[dict[str, Any]]:
@@ -40,7 +30,7 @@ def settings_shown(config: BridgeConfig) -> list[dict[str, Any]]:
     mask = config.mask()
     return [
         {
-            "title": TITLES.get(name, name.capitalize()),
+            "title": TITLES[name],
             "settings": [
                 _shown(field.converter, getattr(getattr(config, name), field.name), mask)
                 for field in attrs.fields(kind)
@@ -54,24 +44,15 @@ def settings_shown(config: BridgeConfig) -> list[dict[str, Any]]:
 def _shown(known: Setting, value: Any, mask: Mask) -> dict[str, Any]:
     return {
         "name": known.env,
-        "value": _written(value, mask),
-        "default": _written(known.default, mask),
+        "value": _written(known, value, mask),
+        "default": _written(known, known.default, mask),
         "changed": value != known.default,
         "help": known.help,
     }
 
 
-def _written(value: Any, mask: Mask) -> str | None:
-    """As somebody would set it."""
-    if value is None:
-        return None
-    if isinstance(value, Secret):
-        return HIDDEN
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = str(value)
+def _written(known: Setting, value: Any, mask: Mask) -> str | None:
+    text = known.written(value)
     if ("@" in text or "://" in text) and not any(sign.isspace() for sign in text):
         text = masked_address(text)
-    return mask(text)
+    return mask(text) or None
