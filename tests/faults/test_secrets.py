@@ -134,6 +134,8 @@ def environment(**variables: str) -> dict[str, str]:
     planted = {"OPENAI_API_KEY": KEY, "AVR_TOKEN": TOKEN, "AVR_LOG_LEVEL": "debug"}
     planted["AVR_METRICS_TOKEN"] = METRICS_TOKEN
     planted["AVR_FALLBACK_FILE"] = "off"  # a call whose model fails ends without words
+    planted |= {"AVR_MANAGER_ENDPOINT": "tcp://127.0.0.1:1", "AVR_MANAGER_USER": "avr"}
+    planted["AVR_MANAGER_PASSWORD"] = PASSWORD
     return kept | {"AVR_HOST": "127.0.0.1", "PORT": "0"} | planted | variables
 
 
