@@ -15,8 +15,9 @@ NO_PYTHON = $(PYTHON) is not Python 3.13: install it, or say where: make PYTHON=
 
 TYPED := $(sort $(dir $(wildcard avr_bridge/*.py tests/*.py examples/*.py benchmarks/*.py scripts/*.py)))
 
-# Most of the time tests wait for real time to pass: two processes, each file in one of them.
-IN_TWO := -n 2 --dist loadfile
+# Most of the time tests wait for real time to pass: two processes, each file in one of them. Those with
+# a real Asterisk take the machine for themselves: make asterisk-test.
+IN_TWO := -n 2 --dist loadfile --ignore tests/asterisk
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
@@ -31,18 +32,18 @@ help: ## Show this
 demo: $(READY) ## Hear one call through the bridge (ARGS="..." for avr-bridge demo)
 	@$(RUN) avr_bridge demo $(ARGS)
 
-test: $(READY) ## Run all tests (ARGS="tests/unit -x" for pytest)
+test: $(READY) ## Run all tests but the two below (ARGS="tests/unit -x" for pytest)
 	@$(RUN) pytest $(or $(ARGS),$(IN_TWO))
 
 asterisk-test: $(READY) ## Place real calls through a real Asterisk (root; fetched once, in minutes)
 	@$(BIN)/python scripts/asterisk.py || echo 'skipped: no Asterisk can be had here'
 	@$(RUN) pytest -n 3 $(or $(ARGS),tests/asterisk)
 
-bench: $(READY) ## Measure the bridge beside a fixed yardstick, 12 minutes (ARGS="--calls 10")
-	@$(RUN) benchmarks.calls $(ARGS)
-
 container-test: $(READY) ## Build the image and place calls to it, with buildah, as root
 	@$(RUN) scripts.container
+
+bench: $(READY) ## Measure the bridge beside a fixed yardstick, 12 minutes (ARGS="--calls 10")
+	@$(RUN) benchmarks.calls $(ARGS)
 
 lint: $(READY) ## Check style and formatting
 	@$(RUN) ruff check .
