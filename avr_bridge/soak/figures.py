@@ -20,7 +20,7 @@ SLOPE_LEAST_S = 300
 def headline(report: Report) -> str:
     """The verdict in a word or two."""
     cut = " (interrupted)" if report.interrupted else ""
-    if report.verdict.void:
+    if report.verdict.void and not report.verdict.facts:
         return f"VOID{cut}"
     return f"{'PASSED' if report.verdict.passed else 'MISSED'}{cut}"
 
@@ -90,12 +90,12 @@ def _subject_rows(subject: SubjectFigures, measured_s: int) -> list[tuple[str, s
             "container's memory",
             f"{subject.rss_idle_mb:.1f} MB idle, {subject.rss_mb:.1f} MB with calls "
             f"({subject.rss_mb_per_call:.3f} MB per call{slope}), "
-            f"{subject.rss_after_mb:.1f} MB after",
+            f"{_after(subject.rss_after_mb, '.1f', ' MB')}",
         ),
         (
             "descriptors",
             f"{_known(subject.descriptors_idle)} idle, {_known(subject.descriptors)} at most, "
-            f"{_known(subject.descriptors_after)} after",
+            f"{_after(subject.descriptors_after)}",
         ),
     ]
     if subject.others_share is not None:
@@ -103,6 +103,13 @@ def _subject_rows(subject: SubjectFigures, measured_s: int) -> list[tuple[str, s
     if subject.tasks_idle is not None and subject.tasks_after is not None:
         rows.append(("tasks", f"{subject.tasks_idle} idle, {subject.tasks_after} after"))
     return rows
+
+
+def _after(value: float | None, figure: str = "", unit: str = "") -> str:
+    if value is None:
+        return "none after: its process had ended"
+    shown = f"{value:{figure}}{unit}" if value >= 0 else "unknown"
+    return f"{shown} after"
 
 
 def _known(count: int) -> str:

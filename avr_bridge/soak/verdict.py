@@ -79,11 +79,12 @@ def judge(report: Report, troubles: Sequence[str] = (), findings: Sequence[str] 
     Args:
         report: The run; its own `verdict` is not looked at.
         troubles: What befell the generator, in words: each makes the run void.
-        findings: What befell the container, in words: each is a miss, asked for or not.
+        findings: What befell the container, in words: each is a miss, asked for or not, and a fact
+            whatever the generator did.
     """
     missed = [*findings, *_no_call(report), *_missed(report)]
     others = _others(report) if missed and missed == _missed(_of_times(report)) else []
-    return Verdict(void=[*troubles, *_void(report), *others], missed=missed)
+    return Verdict(void=[*troubles, *_void(report), *others], missed=missed, facts=[*findings])
 
 
 def _of_times(report: Report) -> Report:
@@ -95,7 +96,9 @@ def _of_times(report: Report) -> Report:
 
 
 def exit_code(verdict: Verdict) -> int:
-    """Of the command. Void goes first: what was missed then means nothing."""
+    """Of the command. Void goes before missed figures, which mean nothing then; facts before it."""
+    if verdict.facts:
+        return EXIT_MISSED
     if verdict.void:
         return EXIT_VOID
     return EXIT_MISSED if verdict.missed else EXIT_PASSED

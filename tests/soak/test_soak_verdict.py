@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from avr_bridge.soak.figures import headline
 from avr_bridge.soak.plan import Thresholds
 from avr_bridge.soak.results import Report, Verdict
 from avr_bridge.soak.verdict import HOLDS, exit_code, judge, judged, late_limit_ms
@@ -149,6 +150,17 @@ def test_troubles_are_void_and_findings_are_missed() -> None:
     verdict = judge(run(), ["a generator broke"], ["the container's process ended"])
     assert verdict.void == ["a generator broke"]
     assert verdict.missed == ["the container's process ended"]
+
+
+def test_a_container_that_ended_is_a_miss_in_a_void_run_too() -> None:
+    """The generator was late as well, which does not bring the process back: exit code 1."""
+    gone = "the container's process ended after 12 s"
+    report = judged(run(seconds(lag_ms=45.0)), findings=[gone])
+    assert report.verdict.void
+    assert report.verdict.facts == [gone]
+    assert exit_code(report.verdict) == 1
+    assert headline(report) == "MISSED"
+    assert not report.holds
 
 
 @pytest.mark.parametrize(("asked_ms", "limit_ms"), [(None, 20), (30, 20), (60, 20), (300, 100)])
