@@ -49,7 +49,7 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
     rows = [
         ("calls", f"{report.calls_held} of {plan.calls} held for {measured} s, {plan.transport}"),
         ("round trip", _ms(report.probes_ms)),
-        ("lost probes", f"{report.lost_probes} of {report.lost_probes + report.probes_ms.count}"),
+        ("lost probes", _lost(report)),
         ("heard at least", heard),
         ("errors", errors or "none"),
         ("call set-up", _ms(report.set_up_ms)),
@@ -110,6 +110,13 @@ def _after(value: float | None, figure: str = "", unit: str = "") -> str:
         return "none after: its process had ended"
     shown = f"{value:{figure}}{unit}" if value >= 0 else "unknown"
     return f"{shown} after"
+
+
+def _lost(report: Report) -> str:
+    answered = report.probes_ms.count
+    if not answered and report.plan.model_port is None:
+        return "unknown: the container's own model answers none"
+    return f"{report.lost_probes} of {report.lost_probes + answered}"
 
 
 def _known(count: int) -> str:

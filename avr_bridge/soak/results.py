@@ -95,6 +95,7 @@ class CallRecord(msgspec.Struct, frozen=True, tag="call"):
         tools_answered: Their results that came back.
         ended_by: ``run``, ``hangup`` (by plan), ``container``.
         error: What went wrong; empty: nothing.
+        up_s: From the accepted call to its end, measured or not; 0: it was not accepted.
     """
 
     number: int
@@ -116,6 +117,7 @@ class CallRecord(msgspec.Struct, frozen=True, tag="call"):
     tools_answered: int = 0
     ended_by: str = "run"
     error: str = ""
+    up_s: float = 0.0
 
 
 class ProcessSample(msgspec.Struct, frozen=True):

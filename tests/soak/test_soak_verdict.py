@@ -87,7 +87,15 @@ def run_with(report: Report, asked: Thresholds) -> Report:
         (run(seconds(probes_ms=[])), "does the container use the stand-in"),
         (
             run(seconds(probes_ms=[]), asked=Thresholds(max_p99_ms=60), model_port=None),
-            "round trips cannot be judged",
+            "round trips and lost probes cannot be judged",
+        ),
+        (
+            run(
+                seconds(probes_ms=[], lost_probes=1),
+                asked=Thresholds(max_lost_probes=0),
+                model_port=None,
+            ),
+            "round trips and lost probes cannot be judged",
         ),
         (run(asked=Thresholds(max_cpu_ms=1), subject=None), "process could not be watched"),
     ],
@@ -130,6 +138,25 @@ def test_a_container_that_takes_no_call_is_a_miss() -> None:
     verdict = judge(report)
     assert verdict.void == []
     assert verdict.missed == ["no call came up: refused (6 times)"]
+
+
+@pytest.mark.parametrize(
+    ("model_port", "changed", "missed"),
+    [
+        (None, {"first_audio_ms": None, "talked_s": 0.0, "up_s": 11.0}, True),
+        (0, {"first_audio_ms": None, "talked_s": 0.0, "up_s": 11.0}, True),
+        (0, {"heard_share": 0.0, "up_s": 25.0}, True),
+        (None, {"heard_share": 0.0, "up_s": 25.0}, False),
+        (0, {"first_audio_ms": None, "talked_s": 0.0, "up_s": 1.5, "ended_by": "hangup"}, False),
+    ],
+)
+def test_a_call_that_heard_nothing_is_a_miss(
+    model_port: int | None, changed: dict[str, Any], missed: bool
+) -> None:
+    """Asked or not. One that was hung up at once does not count, nor a model of the container's
+    own that is silent behind its greeting."""
+    report = run(calls=[record(1), record(2, **changed)], model_port=model_port)
+    assert judge(report).missed == (["1 call heard nothing at all"] if missed else [])
 
 
 def test_a_core_that_others_used_excuses_a_miss_and_nothing_else() -> None:
