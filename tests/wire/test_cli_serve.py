@@ -8,12 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 import trio
 
+from avr_bridge.soak.container import free_port
 from avr_bridge.testing import SimulatedRealtime, open_simulated_call
 
 if TYPE_CHECKING:
@@ -76,6 +79,58 @@ async def test_a_signal_ends_it_with_0(number: signal.Signals) -> None:
                 assert await trio.to_thread.run_sync(process.wait) == 0
                 assert KEY not in "".join(lines + more)
             nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def served(port: int, stderr: int | None, *closing: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A bridge on this port, its log on this descriptor; killed at the end."""
+    environ = bare_environ(OPENAI_API_KEY=KEY, PORT=str(port), AVR_HOST="127.0.0.1")
+    environ.pop("PYTHONUNBUFFERED", None)  # with it Python keeps nothing to try once more
+    process = subprocess.Popen(
+        [*closing, sys.executable, "-m", "avr_bridge", "serve"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_serving(port: int) -> None:
+    limit_s = time.monotonic() + LIMIT_S
+    while time.monotonic() < limit_s:
+        with suppress(httpx2.TransportError):
+            if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError("it does not serve")
+
+
+@pytest.mark.parametrize("where", ["a full disk", "nobody", "closed"])
+def test_a_log_that_cannot_be_written_changes_no_exit_code(where: str) -> None:
+    """A disk that is full, a pipe whose reader has gone, no standard error at all: it serves, and
+    SIGTERM ends it with 0."""
+    port, closing = free_port(), []
+    if where == "a full disk":
+        if not os.path.exists("/dev/full"):
+            pytest.skip("no /dev/full here")
+        log = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, log = os.pipe()
+        os.close(reader)
+    if where == "closed":
+        closing = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
+    try:
+        with served(port, log, *closing) as process:
+            wait_serving(port)
+            process.terminate()
+            assert process.wait(LIMIT_S) == 0
+    finally:
+        os.close(log)
 
 
 def run_serve(**variables: str) -> subprocess.CompletedProcess[str]:
