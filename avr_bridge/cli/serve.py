@@ -80,6 +80,8 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
             sys.exit(_serve_by_workers(config, count))
         serve_one = partial(_serve_as_worker, words=worker) if worker else _serve_until_signal
         trio.run(serve_one, config)
+    except ConfigError as error:
+        _exit_for(error)
     except OSError as error:
         address = f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)

@@ -17,6 +17,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from avr_bridge.call.ending import CallFailed
+from avr_bridge.call.greeting import check_recorded_greeting
 from avr_bridge.call.session import run_call
 from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
@@ -96,6 +97,9 @@ def create_app(
         running: Where the calls are found that run; default: nowhere.
         dial: Replaces the network toward the model.
         on_call_ended: Told the summary of each call; must not raise or block.
+
+    Raises:
+        ConfigError: The environment names certificates that cannot be read.
     """
     door = admission or Admission(config.server)
     lobby, seldom = Lobby(), SeldomLog()
@@ -104,6 +108,7 @@ def create_app(
     app.asgi_app = PageBudget(app.asgi_app, _is_page)  # type: ignore[method-assign]
     app.request_class = BoundedRequest
     app.websocket_class = BoundedWebsocket
+    check_recorded_greeting(config.talk, get_logger())
     toolbox = load_tools(config.tools)
     for problem in toolbox.problems:
         get_logger().warning("a tool could not be loaded", problem=problem)

@@ -21,6 +21,7 @@ from avr_bridge.testing import SimulatedRealtime, open_simulated_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 LIMIT_S = 30
 KEY = "sk-planted-secret"
@@ -160,6 +161,31 @@ def test_a_missing_key_is_told_with_2() -> None:
     ran = run_serve()
     assert ran.returncode == 2
     assert "OPENAI_API_KEY" in ran.stderr
+
+
+@pytest.mark.parametrize("what", ["nothing", "no certificates"])
+def test_certificates_that_cannot_be_read_are_told_with_2(what: str, tmp_path: Path) -> None:
+    """The variable and its value, and not a word of the port."""
+    path = tmp_path / "ca.pem"
+    if what == "no certificates":
+        path.write_text("nothing\n")
+    ran = run_serve(OPENAI_API_KEY=KEY, PORT="0", AVR_HOST="127.0.0.1", SSL_CERT_FILE=str(path))
+    assert ran.returncode == 2
+    assert f"SSL_CERT_FILE={path}" in ran.stderr
+    assert ": expected certificates in PEM; " in ran.stderr
+    assert "listen" not in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_greeting_that_cannot_be_read_is_warned_of_at_the_start(tmp_path: Path) -> None:
+    """As the fallback is: before the first caller misses it."""
+    path = tmp_path / "greeting.wav"
+    path.write_text("no sound\n")
+    settings = {"OPENAI_API_KEY": KEY, "AVR_GREETING_FILE": str(path)}
+    with bridge_process(settings) as process:
+        _, lines = read_until(process, "listening")
+    (warning,) = [json.loads(line) for line in lines if "greeting file failed" in line]
+    assert warning["level"] == "warning"
 
 
 def test_a_taken_port_is_told_with_1() -> None:
