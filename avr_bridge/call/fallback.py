@@ -39,7 +39,8 @@ def fall_back(config: TalkConfig, line: CallLine, reason: EndReason, detail: str
 
 def _transfer(line: CallLine, control: Control, log: Any) -> None:
     def done(failure: str | None) -> None:
-        log.info("call control", action="transfer", failure=failure)
+        say = log.info if failure is None else log.warning
+        say("call control", action="transfer", failure=failure)
         line.ending.end_as_planned()
 
     line.give_job(ControlJob(control, done))

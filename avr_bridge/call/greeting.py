@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from avr_bridge.call.line import CallLine
     from avr_bridge.config import TalkConfig
 
-__all__ = ["play_recorded_greeting", "recorded_greeting", "without_greeting_file"]
+__all__ = [
+    "check_recorded_greeting",
+    "play_recorded_greeting",
+    "recorded_greeting",
+    "without_greeting_file",
+]
 
 
 def recorded_greeting(path: str) -> bytes:
@@ -37,6 +42,11 @@ def _read(path: str, _mtime_ns: int, _size_bytes: int) -> bytes:
     return read_wav(path)
 
 
+def check_recorded_greeting(config: TalkConfig, log: Any) -> None:
+    """Read it now, before there are calls: a bad one is logged, and the next call tries again."""
+    _read_or_log(config, log)
+
+
 def play_recorded_greeting(config: TalkConfig, leg: AudioFormat, line: CallLine, log: Any) -> bool:
     """Play it, if there is one.
 
@@ -48,17 +58,26 @@ def play_recorded_greeting(config: TalkConfig, leg: AudioFormat, line: CallLine,
     """
     if not config.greeting_file:
         return True
-    try:
-        pcm = recorded_greeting(config.greeting_file)
-    except (OSError, ValueError) as error:
-        log.warning("greeting file failed", error=str(error))
-        return False
+    pcm = _read_or_log(config, log)
     if not pcm:
-        log.warning("greeting file failed", error="it has no sound")
         return False
     line.orders.give(PlaySound(clip_in(leg, pcm), GREETING_ITEM))
     line.orders.give(FinishItemSound(GREETING_ITEM, lambda _item_id: line.greeting_heard()))
     return True
+
+
+def _read_or_log(config: TalkConfig, log: Any) -> bytes:
+    """Empty for none, and for a file that cannot be read or has no sound, which is logged."""
+    if not config.greeting_file:
+        return b""
+    try:
+        pcm = recorded_greeting(config.greeting_file)
+    except (OSError, ValueError) as error:
+        log.warning("greeting file failed", error=str(error))
+        return b""
+    if not pcm:
+        log.warning("greeting file failed", error="it has no sound")
+    return pcm
 
 
 def without_greeting_file(config: TalkConfig) -> TalkConfig:

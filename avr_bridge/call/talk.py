@@ -19,7 +19,7 @@ from avr_bridge.call.orders import WaitingSound
 from avr_bridge.call.toolwork import ControlJob, ToolJob
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed
-from avr_bridge.telemetry import ContentLog
+from avr_bridge.telemetry import ContentLog, LogBrake
 from avr_bridge.telemetry.budget import Budget
 from avr_bridge.telemetry.journal import ResponseDone, Transcribed, Transcript, WaitedTooLong
 from avr_bridge.telemetry.prices import load_prices
@@ -101,6 +101,7 @@ class Talk:
         self._budget = Budget(config.talk)
         self._wrapping_up = False
         self._log = log
+        self._brake = LogBrake(log)
         self._also_due_s = also_due_s
         self._content = ContentLog(config.log, log)
         self._sound = AnswerSound(
@@ -223,7 +224,8 @@ class Talk:
         self._tell(self._machine.tool_done(call_id, result.output, control, now_s))
 
     def _control_done(self, control: Control, failure: str | None) -> None:
-        self._log.info("call control", action=control.action, failure=failure)
+        log = self._log.info if failure is None else self._log.warning
+        log("call control", action=control.action, failure=failure)
         if control.limit:
             detail = control.limit + (f"; {failure}" if failure else "")
             self._ending.end(EndReason.BUDGET_REACHED, detail)
@@ -270,8 +272,10 @@ class Talk:
                     self._orders.give(ErrorOut(message))
                 case FormatsAgreed():
                     self._formats_agreed(action)
-                case Note(event=event, fields=fields, severe=severe):
-                    (self._log.warning if severe else self._log.debug)(event, **fields)
+                case Note(event=event, fields=fields, severe=True):
+                    self._brake.warning(event, fields, trio.current_time())
+                case Note(event=event, fields=fields):
+                    self._log.debug(event, **fields)
                 case Alarm(watchdog=watchdog):
                     self.alarm(watchdog)
                 case Abandon(message=message):

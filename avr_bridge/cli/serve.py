@@ -87,6 +87,8 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
         serve_one = partial(_serve_as_worker, words=worker) if worker else _serve_until_signal
         with _last_resort() as leave_soon:
             trio.run(serve_one, config, leave_soon)
+    except ConfigError as error:
+        _exit_for(error)
     except OSError as error:
         address = error.filename or f"{server.host}:{server.port}"
         click.echo(f"avr-bridge: cannot listen on {address}: {error.strerror or error}", err=True)

@@ -100,7 +100,8 @@ def say_report(console: Console, report: Report) -> None:
 def say_step(console: Console, step: Step) -> None:
     """One step of a search, in a line."""
     report = step.report
-    why = "; ".join(report.verdict.void or report.verdict.missed)
+    verdict = report.verdict
+    why = "; ".join(verdict.facts or verdict.void or verdict.missed)
     again = " (second try)" if step.again else ""
     words = f"{step.calls:6} calls  {step.outcome}{again}"
     figures = f"p99 {report.probes_ms.p99:.1f} ms, heard {report.heard_share_least:.2%}"

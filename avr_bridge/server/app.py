@@ -17,6 +17,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from avr_bridge.call.ending import CallFailed
+from avr_bridge.call.greeting import check_recorded_greeting
 from avr_bridge.call.leg_control import LegControl
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.call.session import run_call
@@ -124,7 +125,8 @@ def create_app(
         console: What the console shows, if the settings want one; default: one of its own.
 
     Raises:
-        ConfigError: There is a limit of cost and no price.
+        ConfigError: There is a limit of cost and no price, or the environment names certificates
+            that cannot be read.
     """
     if fault := price_fault(config):
         raise ConfigError([fault])
@@ -139,6 +141,7 @@ def create_app(
     app.asgi_app = PageBudget(app.asgi_app, _is_page)  # type: ignore[method-assign]
     app.request_class = BoundedRequest
     app.websocket_class = BoundedWebsocket
+    check_recorded_greeting(config.talk, get_logger())
     toolbox = load_tools(config.tools)
     metrics.metrics.know_tools(tool.name for tool in toolbox.loaded)
     for problem in toolbox.problems:

@@ -1,4 +1,5 @@
-"""The process above several workers: it starts them, passes signals on, and replaces who dies.
+"""The process above several workers: it starts them, passes signals on, and replaces who dies or
+hangs.
 
 It carries no call and runs no event loop of Trio's: it must outlive whatever happens to them. As
 process 1 of a container it buries other orphans too. What a worker does is `workers.py`'s.
@@ -23,6 +24,7 @@ import attrs
 from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_board import Board, Standing
 from avr_bridge.server.workers_orders import DRAIN, HURRY, OPEN
+from avr_bridge.server.workers_watch import KILL_S, SILENT_S, Watch
 from avr_bridge.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -77,8 +79,15 @@ class _Child:
     channel: socket.socket | None = None
     ready: bool = False
     started_s: float = 0.0
+    begun_s: float = 0.0
+    hangs: bool = False
+    killed: bool = False
     due_s: float = 0.0
     deaths: int = 0
+
+    def begin(self) -> None:
+        self.begun_s = time.monotonic()
+        self.tell(OPEN)
 
     def tell(self, order: bytes) -> None:
         if self.channel is not None:
@@ -110,6 +119,7 @@ class WorkersParent:
         self._open = False
         self._signals = 0
         self._kill_at_s = math.inf
+        self._watch = Watch(time.monotonic())
         self._exit_code = 0
 
     def run(self) -> int:
@@ -138,6 +148,7 @@ class WorkersParent:
                 if self._signals and not any(child.process for child in self._children):
                     return self._exit_code
                 self._start_those_due()
+                self._look_for_hung()
                 self._kill_in_time()
                 for key, _ in self._selector.select(self._pause_s()):
                     if key.data is None:
@@ -156,7 +167,8 @@ class WorkersParent:
     def _pause_s(self) -> float | None:
         """Until something is to be done unasked; None: nothing is."""
         due_s = [child.due_s for child in self._children if not (child.process or self._signals)]
-        next_s = min([*due_s, self._kill_at_s])
+        look_s = self._watch.due_s if self._open and not self._signals else math.inf
+        next_s = min([*due_s, look_s, self._kill_at_s])
         return None if next_s == math.inf else max(next_s - time.monotonic(), 0.0)
 
     # The workers' lives.
@@ -187,6 +199,7 @@ class WorkersParent:
                 raise
         ours.setblocking(False)
         child.channel, child.ready, child.started_s = ours, False, time.monotonic()
+        child.hangs = child.killed = False
         self._selector.register(ours, selectors.EVENT_READ, child)
 
     def _hear(self, child: _Child) -> None:
@@ -202,17 +215,18 @@ class WorkersParent:
             return
         child.ready = True
         if self._open:
-            child.tell(OPEN)
+            child.begin()
             self._log.info("a worker was replaced", worker=child.number)
         elif all(one.ready for one in self._children) and not self._signals:
             self._open_port()
 
     def _open_port(self) -> None:
         self._open = True
+        self._watch = Watch(time.monotonic())
         for sock in self._listening:
             sock.listen(BACKLOG)
         for child in self._children:
-            child.tell(OPEN)
+            child.begin()
         addresses = [
             f"{scheme}://{_address(sock)}"
             for scheme, sock in zip(("http", "audiosocket"), self._listening, strict=False)
@@ -224,6 +238,29 @@ class WorkersParent:
             workers=len(self._children),
         )
         announce_console(self._config.server, addresses[:1])
+
+    def _look_for_hung(self) -> None:
+        """Tell of a worker whose event loop stands still, and kill it in the end; in the bridge's
+        own drain `_kill_in_time` does."""
+        now_s = time.monotonic()
+        if not self._open or self._signals or not self._watch.look(now_s):
+            return
+        for child in self._children:
+            if not child.process or not child.ready or child.killed:
+                continue
+            standing = self._board.standing(child.number)
+            silent_s = self._watch.silent_s(standing.beat_s, child.begun_s, now_s)
+            told = {"worker": child.number, "silent_s": round(silent_s, 1), "calls": standing.calls}
+            if silent_s >= KILL_S:
+                child.killed = True
+                self._log.error("a worker hangs and is killed", **told)
+                child.kill(signal.SIGKILL)
+            elif silent_s >= SILENT_S and not child.hangs:
+                child.hangs = True
+                self._log.warning("a worker does not answer", **told)
+            elif child.hangs and now_s - standing.beat_s < SILENT_S:
+                child.hangs = False
+                self._log.info("a worker answers again", worker=child.number)
 
     def _bury(self) -> None:
         """Take the exit status of whoever has died; as process 1 those of strangers too."""

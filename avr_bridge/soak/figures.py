@@ -20,7 +20,7 @@ SLOPE_LEAST_S = 300
 def headline(report: Report) -> str:
     """The verdict in a word or two."""
     cut = " (interrupted)" if report.interrupted else ""
-    if report.verdict.void:
+    if report.verdict.void and not report.verdict.facts:
         return f"VOID{cut}"
     return f"{'PASSED' if report.verdict.passed else 'MISSED'}{cut}"
 
@@ -49,7 +49,7 @@ def figure_rows(report: Report) -> list[tuple[str, str]]:
     rows = [
         ("calls", f"{report.calls_held} of {plan.calls} held for {measured} s, {plan.transport}"),
         ("round trip", _ms(report.probes_ms)),
-        ("lost probes", f"{report.lost_probes} of {report.lost_probes + report.probes_ms.count}"),
+        ("lost probes", _lost(report)),
         ("heard at least", heard),
         ("errors", errors or "none"),
         ("call set-up", _ms(report.set_up_ms)),
@@ -90,12 +90,12 @@ def _subject_rows(subject: SubjectFigures, measured_s: int) -> list[tuple[str, s
             "container's memory",
             f"{subject.rss_idle_mb:.1f} MB idle, {subject.rss_mb:.1f} MB with calls "
             f"({subject.rss_mb_per_call:.3f} MB per call{slope}), "
-            f"{subject.rss_after_mb:.1f} MB after",
+            f"{_after(subject.rss_after_mb, '.1f', ' MB')}",
         ),
         (
             "descriptors",
             f"{_known(subject.descriptors_idle)} idle, {_known(subject.descriptors)} at most, "
-            f"{_known(subject.descriptors_after)} after",
+            f"{_after(subject.descriptors_after)}",
         ),
     ]
     if subject.others_share is not None:
@@ -103,6 +103,20 @@ def _subject_rows(subject: SubjectFigures, measured_s: int) -> list[tuple[str, s
     if subject.tasks_idle is not None and subject.tasks_after is not None:
         rows.append(("tasks", f"{subject.tasks_idle} idle, {subject.tasks_after} after"))
     return rows
+
+
+def _after(value: float | None, figure: str = "", unit: str = "") -> str:
+    if value is None:
+        return "none after: its process had ended"
+    shown = f"{value:{figure}}{unit}" if value >= 0 else "unknown"
+    return f"{shown} after"
+
+
+def _lost(report: Report) -> str:
+    answered = report.probes_ms.count
+    if not answered and report.plan.model_port is None:
+        return "unknown: the container's own model answers none"
+    return f"{report.lost_probes} of {report.lost_probes + answered}"
 
 
 def _known(count: int) -> str:

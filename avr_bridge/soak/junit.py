@@ -26,13 +26,15 @@ def junit(report: Report) -> bytes:
     """A suite of one testcase for the run's validity, one for each threshold that was asked, and
     one for a container that failed altogether.
 
-    In a void run the first is an error and the others are skipped, for nothing is known of them.
+    In a void run the first is an error and the others are skipped, for nothing is known of them;
+    but a container whose process ended failed in any run.
     """
-    void = report.verdict.void
+    void, facts = report.verdict.void, report.verdict.facts
     cases = outcomes(report)
     known = {words for _, words in cases}
     unasked = [words for words in report.verdict.missed if words not in known]
-    cases.append((UNASKED, "\n".join(unasked)))
+    cases.append((UNASKED, "\n".join(facts or unasked)))
+    judged = [(name, words) for name, words in cases if not void or (facts and name == UNASKED)]
     length_s = report.ticks[-1].at_s if report.ticks else 0.0
     suite = ElementTree.Element(
         "testsuite",
@@ -40,16 +42,16 @@ def junit(report: Report) -> bytes:
         timestamp=report.started_at,
         time=f"{length_s:.1f}",
         tests=str(len(cases) + 1),
-        failures=str(0 if void else sum(bool(words) for _, words in cases)),
+        failures=str(sum(bool(words) for _, words in judged)),
         errors=str(int(bool(void))),
-        skipped=str(len(cases) if void else 0),
+        skipped=str(len(cases) - len(judged)),
     )
     valid = _case(suite, VALID)
     if void:
         _say(ElementTree.SubElement(valid, "error"), "\n".join(void))
     for name, words in cases:
         case = _case(suite, name)
-        if void:
+        if (name, words) not in judged:
             ElementTree.SubElement(case, "skipped", message="the run is void")
         elif words:
             _say(ElementTree.SubElement(case, "failure"), words)

@@ -93,7 +93,7 @@ async def find_limit(
 
 
 def _outcome(report: Report) -> str:
-    if report.verdict.void:
+    if report.verdict.void and not report.verdict.facts:
         return "void"
     return "missed" if report.verdict.missed else "held"
 

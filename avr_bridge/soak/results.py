@@ -95,6 +95,7 @@ class CallRecord(msgspec.Struct, frozen=True, tag="call"):
         tools_answered: Their results that came back.
         ended_by: ``run``, ``hangup`` (by plan), ``container``.
         error: What went wrong; empty: nothing.
+        up_s: From the accepted call to its end, measured or not; 0: it was not accepted.
     """
 
     number: int
@@ -116,6 +117,7 @@ class CallRecord(msgspec.Struct, frozen=True, tag="call"):
     tools_answered: int = 0
     ended_by: str = "run"
     error: str = ""
+    up_s: float = 0.0
 
 
 class ProcessSample(msgspec.Struct, frozen=True):
@@ -139,13 +141,14 @@ class SubjectFigures(msgspec.Struct, frozen=True):
     """What the container's process cost. Given its pid, or started by ``--self``.
 
     Attributes:
-        cpu_ms_per_call_s: Processor time for a second of a call, over the measured time.
-        cpu_share: Of one core, over the measured time.
+        cpu_ms_per_call_s: Processor time for a second of a call, over the measured time, or as
+            much of it as the process lived.
+        cpu_share: Of one core, over the same time.
         rss_idle_mb: Before the first call.
         rss_mb: Median of the measured time.
         rss_mb_per_call: Their difference by the steady calls.
         rss_slope_mb_per_h: Of the measured time, by least squares.
-        rss_after_mb: After the last call.
+        rss_after_mb: After the last call; None, as the next: the process had ended.
         descriptors_idle: Before the first call.
         descriptors: Most.
         descriptors_after: After the last call.
@@ -162,11 +165,11 @@ class SubjectFigures(msgspec.Struct, frozen=True):
     rss_mb: float
     rss_mb_per_call: float
     rss_slope_mb_per_h: float
-    rss_after_mb: float
+    rss_after_mb: float | None
     descriptors_idle: int
     descriptors: int
-    descriptors_after: int
-    threads_after: int
+    descriptors_after: int | None
+    threads_after: int | None
     tasks_idle: int | None = None
     tasks_after: int | None = None
     others_share: float | None = None
@@ -178,10 +181,13 @@ class Verdict(msgspec.Struct, frozen=True):
     Attributes:
         void: Why its figures say nothing about the container; empty: they do.
         missed: Thresholds that were missed, in words.
+        facts: Those of `missed` that are so whatever the generator did, in a void run too: the
+            container's process ended.
     """
 
     void: list[str] = []
     missed: list[str] = []
+    facts: list[str] = []
 
     @property
     def passed(self) -> bool:

@@ -75,7 +75,13 @@ async def run_soak(
         version=version,
         machine=machine_words(layout),
         started_at=started_at,
-        subject=subject_figures(run.collector.samples, run.collector.ticks, plan.calls, run.tasks),
+        subject=subject_figures(
+            run.collector.samples,
+            run.collector.ticks,
+            plan.calls,
+            run.tasks,
+            ended=bool(run.findings),
+        ),
         interrupted=stop.is_set(),
     )
     return judged(report, run.troubles, run.findings)

@@ -7,6 +7,7 @@ container is never touched, and whether its figures are good is `verdict.py`'s b
 from __future__ import annotations
 
 import importlib
+import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,8 @@ def subject_figures(
     ticks: Sequence[Tick],
     calls: int,
     tasks: tuple[int | None, int | None] = (None, None),
+    *,
+    ended: bool = False,
 ) -> SubjectFigures | None:
     """What the process cost; None if there is not enough to tell.
 
@@ -108,8 +111,11 @@ def subject_figures(
         ticks: Of the run; the measured ones bound what counts.
         calls: Steady calls.
         tasks: Trio tasks before and after.
+        ended: The process did, behind the last sample: what it cost until then is told, and what it
+            left behind is not.
     """
-    measured = [tick for tick in ticks if tick.measured]
+    lived_s = samples[-1].at_s if ended and samples else math.inf
+    measured = [tick for tick in ticks if tick.measured and tick.at_s <= lived_s]
     if not measured or len(samples) < 2:
         return None
     begin_s, end_s = _begin(ticks, measured[0]), measured[-1].at_s
@@ -136,11 +142,11 @@ def subject_figures(
         rss_mb=rss_mb,
         rss_mb_per_call=(rss_mb - first.rss_mb) / calls,
         rss_slope_mb_per_h=slope_per_h([(sample.at_s, sample.rss_mb) for sample in inside]),
-        rss_after_mb=last.rss_mb,
+        rss_after_mb=None if ended else last.rss_mb,
         descriptors_idle=first.descriptors,
         descriptors=max(sample.descriptors for sample in samples),
-        descriptors_after=last.descriptors,
-        threads_after=last.threads,
+        descriptors_after=None if ended else last.descriptors,
+        threads_after=None if ended else last.threads,
         tasks_idle=tasks[0],
         tasks_after=tasks[1],
         others_share=others_share,

@@ -1,7 +1,8 @@
 """Judges a soak run: void, missed or passed, in words with figures.
 
 Arithmetic over a finished `Report` only. Nothing is measured here, and no thresholds are invented:
-what was not asked for is not judged, but for a container that took no call at all or ended.
+what was not asked for is not judged, but for a container that took no call at all or ended, and for
+calls that heard nothing.
 """
 
 from __future__ import annotations
@@ -79,11 +80,12 @@ def judge(report: Report, troubles: Sequence[str] = (), findings: Sequence[str] 
     Args:
         report: The run; its own `verdict` is not looked at.
         troubles: What befell the generator, in words: each makes the run void.
-        findings: What befell the container, in words: each is a miss, asked for or not.
+        findings: What befell the container, in words: each is a miss, asked for or not, and a fact
+            whatever the generator did.
     """
-    missed = [*findings, *_no_call(report), *_missed(report)]
+    missed = [*findings, *_no_call(report), *_deaf(report), *_missed(report)]
     others = _others(report) if missed and missed == _missed(_of_times(report)) else []
-    return Verdict(void=[*troubles, *_void(report), *others], missed=missed)
+    return Verdict(void=[*troubles, *_void(report), *others], missed=missed, facts=[*findings])
 
 
 def _of_times(report: Report) -> Report:
@@ -95,7 +97,9 @@ def _of_times(report: Report) -> Report:
 
 
 def exit_code(verdict: Verdict) -> int:
-    """Of the command. Void goes first: what was missed then means nothing."""
+    """Of the command. Void goes before missed figures, which mean nothing then; facts before it."""
+    if verdict.facts:
+        return EXIT_MISSED
     if verdict.void:
         return EXIT_VOID
     return EXIT_MISSED if verdict.missed else EXIT_PASSED
@@ -206,8 +210,10 @@ def _no_probes(report: Report) -> list[str]:
             "calls were up, but no probe came back: does the container use the stand-in as its "
             "model?"
         ]
-    if report.thresholds.max_p99_ms is not None and report.calls_held:
-        return ["no probe came back, so that round trips cannot be judged"]
+    asked = report.thresholds
+    wanted = asked.max_p99_ms is not None or asked.max_lost_probes is not None
+    if wanted and report.calls_held:
+        return ["no probe came back, so that round trips and lost probes cannot be judged"]
     return []
 
 
@@ -223,6 +229,18 @@ def _no_call(report: Report) -> list[str]:
         return []
     kind = max(report.errors, key=report.errors.__getitem__)
     return [f"no call came up: {kind} ({_count(report.errors[kind], 'time')})"]
+
+
+def _deaf(report: Report) -> list[str]:
+    """The stand-in speaks without pause; another model may be silent when it has greeted."""
+    speaks_on = report.plan.model_port is not None
+    deaf = [
+        call
+        for call in report.calls
+        if (call.first_audio_ms is None and call.up_s >= LEAST_SECONDS)
+        or (speaks_on and call.heard_share == 0 and call.talked_s >= LEAST_SECONDS)
+    ]
+    return [f"{_count(len(deaf), 'call')} heard nothing at all"] if deaf else []
 
 
 def _missed(report: Report) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import queue
 import threading
 from typing import TextIO
@@ -57,5 +58,15 @@ class BackgroundStream:
                 self._stream.write(line)
                 if self._lines.empty():
                     self._stream.flush()
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self._stream.flush()
+        except (OSError, ValueError):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """What the stream could not be rid of goes nowhere: Python would try it once more at the
+        very end, and for its failure change the exit code to 120."""
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)

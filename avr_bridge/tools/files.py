@@ -30,6 +30,10 @@ type _Words = Annotated[str, msgspec.Meta(min_length=1)]
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
+"""RFC 9110, 5.1 and 5.5, in ASCII: what else a request could not be sent with."""
+
 
 @attrs.frozen
 class McpServer:
@@ -106,7 +110,7 @@ def _http_tool(entry: dict[str, Any], source: str, environ: Mapping[str, str]) -
     endpoint = HttpEndpoint(
         method=given.method,
         url=_address(given.url, environ),
-        headers={name: _secret(value, environ) for name, value in given.headers.items()},
+        headers={name: _header(name, value, environ) for name, value in given.headers.items()},
     )
     return Tool(
         name=sane_name(given.name),
@@ -149,6 +153,16 @@ def _secret(value: str, environ: Mapping[str, str], *, whole: bool = False) -> s
     filled = _filled(value, environ)
     names = _VARIABLE.findall(value)
     learn_secrets([unquoted(environ[name]) for name in names] + [filled] * whole)
+    return filled
+
+
+def _header(name: str, value: str, environ: Mapping[str, str]) -> str:
+    """A header's value, filled in and without blanks around it; it is never shown."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise NotATool(f"{name!r} is no header's name")
+    filled = _secret(value, environ).strip(" \t")
+    if not _HEADER_VALUE.fullmatch(filled):
+        raise NotATool(f"the header {name} has a line break, or a sign that no header can have")
     return filled
 
 

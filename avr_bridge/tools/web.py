@@ -5,6 +5,7 @@ Sets no deadline: the caller does.
 
 from __future__ import annotations
 
+import os
 import zlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import attrs
 import httpx2
 import trio
 
-from avr_bridge.errors import ToolError
+from avr_bridge.errors import ConfigError, ToolError
 
 if TYPE_CHECKING:
     import ssl
@@ -26,6 +27,9 @@ UNPACKED = {"Accept-Encoding": "identity"}
 PACKINGS = ("gzip", "x-gzip", "deflate")
 """What is unpacked where a server packs all the same, by us and up to the limit: the client would
 unpack a chunk in one go, and a small packed answer can be a huge unpacked one."""
+
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""OpenSSL's variables, which are no settings of ours."""
 
 ANY_HEADER = 32 + zlib.MAX_WBITS
 """zlib's way to say: gzip or zlib, whichever it is."""
@@ -49,8 +53,17 @@ def prepare_tls() -> ssl.SSLContext:
     """The process' TLS settings. Reading the certificates blocks for 30 ms: call it at start.
 
     A client made without it reads them anew for each request, in the middle of other calls.
+
+    Raises:
+        ConfigError: The environment names certificates that cannot be read.
     """
-    return httpx2.create_ssl_context()
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as error:  # of OpenSSL's too
+        named = [name for name in CERTIFICATES if os.environ.get(name)]
+        where = " ".join(f"{name}={os.environ[name]}" for name in named) or "the system's own"
+        words = f"{where}: expected certificates in PEM; {error.strerror or error}"
+        raise ConfigError([words]) from error
 
 
 async def ask(

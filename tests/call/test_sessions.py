@@ -28,12 +28,14 @@ from avr_bridge.testing.faults import (
 from avr_bridge.testing.likeness import likeness
 from avr_bridge.testing.realtime import (
     CallTool,
+    Emit,
     Hang,
     Say,
     Script,
     Silence,
     SimulatedRealtime,
     SimulatorOptions,
+    Wait,
 )
 from avr_bridge.tools import Toolbox, ToolResult
 from tests.call.conftest import Echo, Placed, config, place_call
@@ -400,3 +402,35 @@ async def test_the_model_cannot_be_reached_at_all(autojump_clock: Clock, action:
     wanted = [] if action == "hangup" else [("600", action.partition("@")[2] or "demo")]
     bodies = [request.body for request in ami.requests]
     assert [(body["exten"], body["context"]) for body in bodies] == wanted
+
+
+async def test_a_fallback_transfer_that_fails_is_a_warning(autojump_clock: Clock, log: Any) -> None:
+    """The caller was not helped, and who runs the bridge is to see it. The call ends as ever."""
+    settings = attrs.evolve(config(), talk=TalkConfig(fallback_action="transfer:600"))
+    simulator = SimulatedRealtime(outages=ModelFaults((), rest=Unreachable()))
+    async with place_call(simulator, settings, ami=SimulatedAmi(faults=["unknown"])) as call:
+        call.caller.start()
+        await call.caller.be_silent(20)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.MODEL_UNAVAILABLE
+    (line,) = [line for line in log if line["event"] == "call control"]
+    assert (line["log_level"], line["action"]) == ("warning", "transfer")
+    assert line["failure"]
+
+
+async def test_a_model_that_floods_errors_does_not_fill_the_log(
+    autojump_clock: Clock, log: Any
+) -> None:
+    """Three thousand at once: ten lines and a word; the next one, a while later, says how many were
+    left out. The call goes on."""
+    error = {"type": "invalid_request_error", "code": "odd", "message": "no", "param": None}
+    event = Emit({"type": "error", "error": error})
+    simulator = SimulatedRealtime(Script([[*[event] * 3000, Wait(10_500), event]], then=Silence()))
+    async with place_call(simulator) as call:
+        call.caller.start()
+        await call.caller.be_silent(40)
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.CALLER_HUNG_UP
+    told = [line for line in log if line["event"] == "error from the model"]
+    assert [line.get("left_out") for line in told] == [None] * 10 + [2990]
+    assert len([line for line in log if line["log_level"] == "warning"]) <= 13

@@ -18,6 +18,7 @@ import pytest
 import trio
 
 from avr_bridge.audio.sounds import read_clip
+from avr_bridge.server.workers_watch import KILL_S, SILENT_S
 from avr_bridge.testing import SimulatedCall, open_simulated_call
 from avr_bridge.testing.faults.callers import open_faulty_caller
 from tests.faults.conftest import Bridge, innocent_call, open_bridge
@@ -199,6 +200,45 @@ async def test_a_worker_that_hangs_keeps_no_call_waiting() -> None:
                     await call.wait_closed()
                     assert call.report().close_code == 1001
             await wait_logged(bridge, "a worker hangs and is killed", worker=3 - busy)
+
+
+async def test_a_worker_that_hangs_is_replaced() -> None:
+    """Stopped in the midst of a call, while nobody ends the service: the log says so in some
+    seconds; then it is killed, with its reason, and a new one takes its place. The other one's call
+    lost no frame, and the exit code is 0."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(AVR_WORKERS="2") as bridge, innocent_call(bridge):
+            async with talking_calls(bridge, "lost") as (lost,):
+                hung = worker_of(bridge, "lost")
+                before = workers(bridge)[hung]
+                os.kill(before, signal.SIGSTOP)
+                begun_s = trio.current_time()
+                silent = await wait_logged(bridge, "a worker does not answer", worker=hung)
+                assert (silent["level"], silent["calls"]) == ("warning", 1)
+                assert trio.current_time() - begun_s >= SILENT_S - 1
+                await lost.wait_closed()
+            killed = await wait_logged(bridge, "a worker hangs and is killed", worker=hung)
+            assert (killed["level"], killed["calls"]) == ("error", 1)
+            assert killed["silent_s"] >= KILL_S
+            died = await wait_logged(bridge, "a worker died", worker=hung)
+            assert died["status"] == "SIGKILL"
+            await wait_logged(bridge, "a worker was replaced", worker=hung)
+            assert workers(bridge)[hung] != before
+            assert bridge.logged("a worker does not answer", worker=3 - hung) == []
+
+
+async def test_a_worker_that_stood_still_for_a_while_goes_on() -> None:
+    """Told, and told again when it is over. It is the same process, with its call."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(AVR_WORKERS="2") as bridge, talking_calls(bridge, "a"):
+            number = worker_of(bridge, "a")
+            pid = workers(bridge)[number]
+            os.kill(pid, signal.SIGSTOP)
+            await wait_logged(bridge, "a worker does not answer", worker=number)
+            os.kill(pid, signal.SIGCONT)
+            await wait_logged(bridge, "a worker answers again", worker=number)
+            assert workers(bridge)[number] == pid
+    assert bridge.logged("a worker died") == []
 
 
 async def test_the_parents_death_ends_the_workers() -> None:

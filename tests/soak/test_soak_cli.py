@@ -128,7 +128,7 @@ def test_a_passed_run_writes_its_files(story: Callable[[str], None], tmp_path: P
     assert result.stdout.splitlines()[-1] == "PASSED"
     assert "p99 23.0 ms" in result.stdout
     report = json.loads(files["json"].read_text())
-    assert report["verdict"] == {"void": [], "missed": []}
+    assert report["verdict"] == {"void": [], "missed": [], "facts": []}
     assert report["holds"] is True
     assert len(report["calls"]) == 3
     assert "PASSED" in files["html"].read_text()

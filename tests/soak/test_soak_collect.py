@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from avr_bridge.soak.collect import Collector
+from avr_bridge.soak.figures import figure_rows
 from avr_bridge.soak.generators import shares
 from avr_bridge.soak.plan import SoakPlan, Thresholds
 from avr_bridge.soak.results import ProcessSample
@@ -104,6 +105,21 @@ def test_the_containers_cost_is_that_of_the_measured_time() -> None:
     assert (figures.rss_after_mb, figures.descriptors_after) == (55, 11)
     assert (figures.descriptors_idle, figures.descriptors) == (10, 30)
     assert (figures.tasks_idle, figures.tasks_after) == (7, 8)
+
+
+def test_a_process_that_ended_left_nothing_that_could_be_told() -> None:
+    """Its cost is of the five seconds that it lived, and the last sample is not what was left."""
+    ticks = [tick(second) for second in range(1, 11)]
+    samples = [sample(s, 0.3 * s, 60) for s in range(6)]
+    figures = subject_figures(samples, ticks, calls=10, ended=True)
+    assert figures is not None
+    assert figures.cpu_share == pytest.approx(0.3)
+    after = figures.rss_after_mb, figures.descriptors_after, figures.threads_after
+    assert after == (None, None, None)
+    rows = dict(figure_rows(run(ticks, subject=figures)))
+    assert "none after: its process had ended" in rows["container's memory"]
+    assert "none after: its process had ended" in rows["descriptors"]
+    assert subject_figures(samples[:1], ticks, calls=10, ended=True) is None
 
 
 def test_what_others_took_of_the_core_is_told() -> None:

@@ -154,6 +154,17 @@ def test_junit_of_a_void_run_is_an_error_and_skips() -> None:
     assert len(list(cases.iter("skipped"))) == int(cases.get("tests") or 0) - 1
 
 
+def test_junit_of_a_void_run_says_that_the_container_ended() -> None:
+    """That is no figure, and no generator's fault: a failure beside the error."""
+    report = judged(full(cpu=0.99), findings=["the container's process ended after 12 s"])
+    cases = suite(report)
+    (failure,) = cases.iter("failure")
+    assert failure.get("message") == "the container's process ended after 12 s"
+    assert (cases.get("errors"), cases.get("failures")) == ("1", "1")
+    skipped = len(list(cases.iter("skipped")))
+    assert skipped == int(cases.get("skipped") or 0) == int(cases.get("tests") or 0) - 2
+
+
 def test_junit_takes_any_last_words() -> None:
     """Signs that XML cannot hold are replaced; the miss that nobody asked about has its case."""
     report = judged(run(), findings=["the container's process ended:\n\x1b[31m<\x00>"])

@@ -17,7 +17,7 @@ from avr_bridge.soak.layout import Layout
 from avr_bridge.soak.limit import Step, find_limit
 from avr_bridge.soak.plan import SoakPlan, Thresholds
 from avr_bridge.soak.search import LimitSearch
-from avr_bridge.soak.verdict import HOLDS
+from avr_bridge.soak.verdict import HOLDS, exit_code
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -188,7 +188,9 @@ async def test_a_container_that_ends_is_a_miss(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stop_when_gone)
         report = await carry_out(pid=process.pid, watch=watch, stop=stop)
-    assert "the container's process ended" in report.verdict.missed[0]
+    assert "the container's process ended" in report.verdict.facts[0]
+    assert report.subject is None or report.subject.rss_after_mb is None
+    assert exit_code(report.verdict) == 1
 
 
 async def test_the_limit_is_closed_in_on(story: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from avr_bridge.soak.figures import headline
 from avr_bridge.soak.plan import Thresholds
 from avr_bridge.soak.results import Report, Verdict
 from avr_bridge.soak.verdict import HOLDS, exit_code, judge, judged, late_limit_ms
@@ -86,7 +87,15 @@ def run_with(report: Report, asked: Thresholds) -> Report:
         (run(seconds(probes_ms=[])), "does the container use the stand-in"),
         (
             run(seconds(probes_ms=[]), asked=Thresholds(max_p99_ms=60), model_port=None),
-            "round trips cannot be judged",
+            "round trips and lost probes cannot be judged",
+        ),
+        (
+            run(
+                seconds(probes_ms=[], lost_probes=1),
+                asked=Thresholds(max_lost_probes=0),
+                model_port=None,
+            ),
+            "round trips and lost probes cannot be judged",
         ),
         (run(asked=Thresholds(max_cpu_ms=1), subject=None), "process could not be watched"),
     ],
@@ -131,6 +140,25 @@ def test_a_container_that_takes_no_call_is_a_miss() -> None:
     assert verdict.missed == ["no call came up: refused (6 times)"]
 
 
+@pytest.mark.parametrize(
+    ("model_port", "changed", "missed"),
+    [
+        (None, {"first_audio_ms": None, "talked_s": 0.0, "up_s": 11.0}, True),
+        (0, {"first_audio_ms": None, "talked_s": 0.0, "up_s": 11.0}, True),
+        (0, {"heard_share": 0.0, "up_s": 25.0}, True),
+        (None, {"heard_share": 0.0, "up_s": 25.0}, False),
+        (0, {"first_audio_ms": None, "talked_s": 0.0, "up_s": 1.5, "ended_by": "hangup"}, False),
+    ],
+)
+def test_a_call_that_heard_nothing_is_a_miss(
+    model_port: int | None, changed: dict[str, Any], missed: bool
+) -> None:
+    """Asked or not. One that was hung up at once does not count, nor a model of the container's
+    own that is silent behind its greeting."""
+    report = run(calls=[record(1), record(2, **changed)], model_port=model_port)
+    assert judge(report).missed == (["1 call heard nothing at all"] if missed else [])
+
+
 def test_a_core_that_others_used_excuses_a_miss_and_nothing_else() -> None:
     """A quarter of it gone: void if something was missed; passed if all was reached anyway."""
     shared = msgspec.structs.replace(SUBJECT, others_share=0.25)
@@ -149,6 +177,17 @@ def test_troubles_are_void_and_findings_are_missed() -> None:
     verdict = judge(run(), ["a generator broke"], ["the container's process ended"])
     assert verdict.void == ["a generator broke"]
     assert verdict.missed == ["the container's process ended"]
+
+
+def test_a_container_that_ended_is_a_miss_in_a_void_run_too() -> None:
+    """The generator was late as well, which does not bring the process back: exit code 1."""
+    gone = "the container's process ended after 12 s"
+    report = judged(run(seconds(lag_ms=45.0)), findings=[gone])
+    assert report.verdict.void
+    assert report.verdict.facts == [gone]
+    assert exit_code(report.verdict) == 1
+    assert headline(report) == "MISSED"
+    assert not report.holds
 
 
 @pytest.mark.parametrize(("asked_ms", "limit_ms"), [(None, 20), (30, 20), (60, 20), (300, 100)])

@@ -75,6 +75,11 @@ def test_no_credential_is_shown(tmp_path: Path) -> None:
         (HTTP.replace("http://shop", "${BASE}"), "http entry 1 (stock): the variable BASE is not"),
         (HTTP.replace("http://shop", "${EMPTY}"), "the variable EMPTY is not set"),
         (HTTP + '[http.headers]\nX = "${NONE}"', "the variable NONE is not set"),
+        (HTTP + '[http.headers]\n"X Y" = "1"', "'X Y' is no header's name"),
+        (HTTP + '[http.headers]\n"" = "1"', "'' is no header's name"),
+        (HTTP + '[http.headers]\nX = "1\\nEvil: 2"', "the header X has a line break"),
+        (HTTP + '[http.headers]\nX = "${LINES}"', "the header X has a line break"),
+        (HTTP + '[http.headers]\nX = "caf\u00e9"', "a sign that no header can have"),
         (HTTP.replace("http://", "ftp://"), "no http or https address"),
         (HTTP.replace('"stock"', '"two words"'), "a tool's name is"),
         (HTTP.replace('"stock"', '"avr_hangup"'), "avr_hangup is taken by the tool from avr-br"),
@@ -98,7 +103,9 @@ def test_no_credential_is_shown(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_a_sentence(tmp_path: Path, text: str, words: str) -> None:
     """One problem, which names the file and the entry; the environment's values stay out."""
-    (problem,) = loaded(tmp_path, text, {"EMPTY": '""', "SECRET": "hush"}).problems
+    (problem,) = loaded(
+        tmp_path, text, {"EMPTY": '""', "SECRET": "hush", "LINES": "hush\nhush"}
+    ).problems
     assert problem.startswith(f"{tmp_path}/t.toml: ")
     assert words in problem
 

@@ -26,6 +26,7 @@ from avr_bridge.server.workers_board import (
     patience_s,
 )
 from avr_bridge.server.workers_parent import restart_pause_s, usable_cores, worker_command
+from avr_bridge.server.workers_watch import KILL_S, LATE_S, LOOK_EVERY_S, SILENT_S, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,6 +183,28 @@ def test_the_setting(written: str, read: int | None) -> None:
     config = BridgeConfig.from_env({"OPENAI_API_KEY": "k", "AVR_WORKERS": written})
     assert config.server.workers == read
     assert BridgeConfig().server.workers == 1
+
+
+def test_a_worker_without_a_beat_grows_silent() -> None:
+    """From its last beat, or from the word to begin where there was none."""
+    watch = Watch(NOW_S)
+    assert not watch.look(NOW_S + LOOK_EVERY_S / 2)
+    for second in range(1, 31):
+        assert watch.look(NOW_S + second * LOOK_EVERY_S)
+    assert watch.silent_s(NOW_S + 29.9, NOW_S, NOW_S + 30) == pytest.approx(0.1)
+    assert watch.silent_s(NOW_S + 8, NOW_S, NOW_S + 30) == 22 > KILL_S
+    assert watch.silent_s(0, NOW_S + 23, NOW_S + 30) == 7 > SILENT_S
+
+
+def test_a_machine_that_was_suspended_makes_no_worker_silent() -> None:
+    """The parent looks an hour late: it counts from there on. A little late it does not."""
+    watch = Watch(NOW_S)
+    assert watch.look(NOW_S + LOOK_EVERY_S + LATE_S / 2)
+    assert watch.silent_s(NOW_S + 0.5, NOW_S, NOW_S + 1.5) == 1
+    assert watch.look(NOW_S + 3600)
+    assert watch.silent_s(NOW_S + 1.5, NOW_S, NOW_S + 3600) == 0
+    assert watch.look(NOW_S + 3601)
+    assert watch.silent_s(NOW_S + 1.5, NOW_S, NOW_S + 3601) == 1
 
 
 def test_the_pause_before_a_restart_is_bounded() -> None:

@@ -8,16 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import httpx2
 import pytest
 import trio
 
+from avr_bridge.soak.container import free_port
 from avr_bridge.testing import SimulatedRealtime, open_simulated_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 LIMIT_S = 30
 KEY = "sk-planted-secret"
@@ -86,6 +90,58 @@ def test_a_limit_of_cost_without_a_price_is_refused() -> None:
     assert "AVR_MAX_TOKENS_PER_CALL" in ran.stderr
 
 
+@contextmanager
+def served(port: int, stderr: int | None, *closing: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A bridge on this port, its log on this descriptor; killed at the end."""
+    environ = bare_environ(OPENAI_API_KEY=KEY, PORT=str(port), AVR_HOST="127.0.0.1")
+    environ.pop("PYTHONUNBUFFERED", None)  # with it Python keeps nothing to try once more
+    process = subprocess.Popen(
+        [*closing, sys.executable, "-m", "avr_bridge", "serve"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_serving(port: int) -> None:
+    limit_s = time.monotonic() + LIMIT_S
+    while time.monotonic() < limit_s:
+        with suppress(httpx2.TransportError):
+            if httpx2.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError("it does not serve")
+
+
+@pytest.mark.parametrize("where", ["a full disk", "nobody", "closed"])
+def test_a_log_that_cannot_be_written_changes_no_exit_code(where: str) -> None:
+    """A disk that is full, a pipe whose reader has gone, no standard error at all: it serves, and
+    SIGTERM ends it with 0."""
+    port, closing = free_port(), []
+    if where == "a full disk":
+        if not os.path.exists("/dev/full"):
+            pytest.skip("no /dev/full here")
+        log = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, log = os.pipe()
+        os.close(reader)
+    if where == "closed":
+        closing = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
+    try:
+        with served(port, log, *closing) as process:
+            wait_serving(port)
+            process.terminate()
+            assert process.wait(LIMIT_S) == 0
+    finally:
+        os.close(log)
+
+
 def run_serve(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "avr_bridge", "serve"],
@@ -113,6 +169,31 @@ def test_a_missing_key_is_told_with_2() -> None:
     ran = run_serve()
     assert ran.returncode == 2
     assert "OPENAI_API_KEY" in ran.stderr
+
+
+@pytest.mark.parametrize("what", ["nothing", "no certificates"])
+def test_certificates_that_cannot_be_read_are_told_with_2(what: str, tmp_path: Path) -> None:
+    """The variable and its value, and not a word of the port."""
+    path = tmp_path / "ca.pem"
+    if what == "no certificates":
+        path.write_text("nothing\n")
+    ran = run_serve(OPENAI_API_KEY=KEY, PORT="0", AVR_HOST="127.0.0.1", SSL_CERT_FILE=str(path))
+    assert ran.returncode == 2
+    assert f"SSL_CERT_FILE={path}" in ran.stderr
+    assert ": expected certificates in PEM; " in ran.stderr
+    assert "listen" not in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_greeting_that_cannot_be_read_is_warned_of_at_the_start(tmp_path: Path) -> None:
+    """As the fallback is: before the first caller misses it."""
+    path = tmp_path / "greeting.wav"
+    path.write_text("no sound\n")
+    settings = {"OPENAI_API_KEY": KEY, "AVR_GREETING_FILE": str(path)}
+    with bridge_process(settings) as process:
+        _, lines = read_until(process, "listening")
+    (warning,) = [json.loads(line) for line in lines if "greeting file failed" in line]
+    assert warning["level"] == "warning"
 
 
 def test_a_taken_port_is_told_with_1() -> None:

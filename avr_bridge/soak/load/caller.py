@@ -13,7 +13,8 @@ from array import array
 from typing import TYPE_CHECKING
 
 from avr_bridge.soak.load.hearing import Heard, Playout
-from avr_bridge.soak.load.sounds import BURST_PIECES, LOUD, level_of
+from avr_bridge.soak.load.probes import ProbeSeeker
+from avr_bridge.soak.load.sounds import BURST_PIECES
 from avr_bridge.soak.results import CallRecord
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Caller:
         self.dialled_s = time.monotonic()
         self.up_s: float | None = None
         self.first_sound_s: float | None = None
+        self._ended_s = 0.0
         self.ended_by = ""
         self.error = ""
         self.heard = Heard()
@@ -97,6 +99,7 @@ class Caller:
         self._frames = 0
         self._probe_at = self._quiet_until = 0
         self._probe_sent_s: float | None = None
+        self._seeker = ProbeSeeker()
         self._probes_ms = array("d")
         self._lost_probes = 0
         self._burst_left = 0
@@ -120,7 +123,8 @@ class Caller:
         if self._paused_until_s or self._burst_left:
             return self._in_barge_in(now_s)
         if self._probe_sent_s is not None:
-            if now_s - self._probe_sent_s > PROBE_LIMIT_S:
+            self._take_answer(self._seeker.settle(now_s))
+            if self._probe_sent_s is not None and now_s - self._probe_sent_s > PROBE_LIMIT_S:
                 self._lose_probe()
         elif self._frames >= self._probe_at and self.first_sound_s is not None:
             self._probe_sent_s = time.monotonic()
@@ -130,6 +134,16 @@ class Caller:
 
     def _plan_probe(self, in_s: float) -> None:
         self._probe_at = self._frames + int(in_s * FRAMES_PER_S)
+
+    def _take_answer(self, heard_s: float | None) -> None:
+        if heard_s is None or self._probe_sent_s is None:
+            return
+        self._probed(self, self._probe_sent_s, heard_s)
+        if self.measuring:
+            self._probes_ms.append(1000 * (heard_s - self._probe_sent_s))
+        self._probe_sent_s = None
+        away_s = PROBE_EVERY_S + PROBE_SPREAD * (2 * self._random.random() - 1)
+        self._plan_probe(away_s)
 
     def _lose_probe(self) -> None:
         assert self._probe_sent_s is not None
@@ -199,13 +213,10 @@ class Caller:
         sound_s = len(pcm) / 16_000
         self.heard.sound(sound_s, now_s)
         self.playout.sound(sound_s, now_s)
-        if self._probe_sent_s is not None and level_of(pcm) > LOUD:
-            self._probed(self, self._probe_sent_s, now_s)
-            if self.measuring:
-                self._probes_ms.append(1000 * (now_s - self._probe_sent_s))
-            self._probe_sent_s = None
-            away_s = PROBE_EVERY_S + PROBE_SPREAD * (2 * self._random.random() - 1)
-            self._plan_probe(away_s)
+        if self._probe_sent_s is None:
+            self._seeker.skip(pcm)
+        else:
+            self._take_answer(self._seeker.hear(pcm, now_s))
 
     def interrupted(self) -> None:
         """`interruption` came."""
@@ -228,6 +239,7 @@ class Caller:
         """Nothing counts any more, nor does a barge-in that there was no time to answer."""
         if self._counted and not self._stopped and now_s < self._paused_until_s:
             self._barge_ins -= 1
+        self._ended_s = now_s
         self.heard.close(now_s)
         self.playout.close(now_s)
         sent_s = self._probe_sent_s
@@ -261,6 +273,7 @@ class Caller:
             tools_answered=tools[1],
             ended_by=self.ended_by,
             error=self.error,
+            up_s=0.0 if self.up_s is None else round(max(self._ended_s - self.up_s, 0.0), 3),
         )
 
     def _since_dial(self, when_s: float | None) -> float | None:

@@ -89,6 +89,7 @@ class ModelSession(Speaker):
         self._all = stand_in
         self._to_model: Sound = PCM_24K
         self._loud = LoudRun(24_000)
+        self._agreed = False
         self._fragments: list[bytes] = []
         self.heard = Heard()
         self.answered_s = 0.0
@@ -152,7 +153,9 @@ class ModelSession(Speaker):
         if self._all.measuring and not self.heard.is_open:
             self.measure(now_s)
         pcm = self._to_model.decode(data)
-        if level_of(pcm) <= LOUD:
+        # Before it is agreed what is sent, anything may sound loud: it is no probe.
+        heard = self._agreed or self._responses > 0
+        if not heard or level_of(pcm) <= LOUD:
             self._loud.quiet(ms)
             return
         begins, burst = self._loud.loud(pcm)
@@ -207,6 +210,7 @@ class ModelSession(Speaker):
                 self._emit({"type": done, "item_id": event.get("item_id")})
 
     def _update(self, asked: dict[str, Any], now_s: float) -> None:
+        self._agreed = True
         self._session = updated_session(self._session, asked, self._plan.codec)
         self._to_model = agreed_sound(self._session, "input")
         self._from_model = agreed_sound(self._session, "output")
