@@ -209,7 +209,8 @@ def soak(
 
     Exit code: 0 if all thresholds were reached, 1 if one was missed, 2 if the command line is
     wrong, 3 if the run is void: the generator itself was the bottleneck, or too little was
-    measured. Ctrl-C ends the calls, and what was measured until then is reported.
+    measured. Ctrl-C ends the calls, and what was measured until then is reported; so does SIGTERM,
+    which makes the run void unless most of it was measured.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -225,7 +226,7 @@ def soak(
             found = trio.run(session.find_limit)
             say_limit(console, found)
             code = EXIT_PASSED if found.limit else EXIT_MISSED
-            if found.ended == "void":
+            if found.ended == "void" or found.terminated:
                 code = EXIT_VOID
             failures = files.write_limit(found)
         else:

@@ -80,6 +80,7 @@ class Session:
         self._choices = choices
         self._console = console
         self._stop = trio.Event()
+        self._terminated = trio.Event()
         self._begun = False
 
     async def run(self) -> Report:
@@ -121,6 +122,7 @@ class Session:
             container=partial(self._open_container, plan, display),
             stop=self._stop,
             watch=watch,
+            terminated=self._terminated,
         )
 
     def _step_plan(self, calls: int) -> SoakPlan:
@@ -196,10 +198,12 @@ class Session:
 
     async def _wait_signals(self, everything: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
+            async for number in signals:
                 if self._stop.is_set() or not self._begun:
                     everything.cancel()
                     return
+                if number == signal.SIGTERM:
+                    self._terminated.set()
                 self._stop.set()
                 self._say("Ending the calls; once more: at once.")
 

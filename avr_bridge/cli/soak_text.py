@@ -63,8 +63,9 @@ class ReportFiles:
         return self._write(report, lambda: page(report), report)
 
     def write_limit(self, found: LimitReport) -> list[str]:
-        """Write a search; as JUnit the run at the limit."""
-        return self._write(found, lambda: limit_page(found), found.best)
+        """Write a search; as JUnit the run at the limit, or the one that SIGTERM ended."""
+        judged = found.steps[-1].report if found.terminated else found.best
+        return self._write(found, lambda: limit_page(found), judged)
 
     def _write(self, whole: msgspec.Struct, html: Callable[[], str], judged: Report) -> list[str]:
         makers: list[tuple[Path | None, Callable[[], bytes]]] = [

@@ -121,6 +121,7 @@ class Collector:
         started_at: str,
         subject: SubjectFigures | None,
         interrupted: bool,
+        terminated: bool = False,
     ) -> Report:
         """The run so far, not judged yet."""
         measured = [tick for tick in self.ticks if tick.measured]
@@ -157,6 +158,7 @@ class Collector:
             calls=sorted(self.calls, key=lambda call: call.number),
             verdict=Verdict(),
             interrupted=interrupted,
+            terminated=terminated,
         )
 
     def _all_errors(self) -> dict[str, int]:

@@ -54,6 +54,11 @@ class LimitReport(msgspec.Struct, frozen=True, kw_only=True):
     steps: list[Step]
 
     @property
+    def terminated(self) -> bool:
+        """Whether SIGTERM ended it, so that nobody knows what it would have found."""
+        return self.ended == "interrupted" and self.steps[-1].report.terminated
+
+    @property
     def best(self) -> Report:
         """The run at the limit; if none held, the last."""
         held = [step.report for step in self.steps if step.outcome == "held"]

@@ -226,7 +226,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         calls: Every call.
         verdict: What is to be made of it.
         holds: Valid, and good by the common measure, whatever was asked: see `verdict.HOLDS`.
-        interrupted: Ended before its time, by Ctrl-C.
+        interrupted: Ended before its time, by Ctrl-C or SIGTERM.
+        terminated: By SIGTERM: most likely nobody looked, and its time was up.
     """
 
     plan: SoakPlan
@@ -257,3 +258,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     holds: bool = False
     interrupted: bool = False
+    terminated: bool = False

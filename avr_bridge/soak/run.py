@@ -46,6 +46,7 @@ async def run_soak(
     container: OpenContainer,
     stop: trio.Event,
     watch: Callable[[Progress], None],
+    terminated: trio.Event | None = None,
 ) -> Report:
     """Place the calls, and give the judged report.
 
@@ -57,6 +58,7 @@ async def run_soak(
         container: Makes the container ready; it is left when the last call has ended.
         stop: When set, the calls end and what was measured until then is reported.
         watch: Called with each whole second.
+        terminated: Set before `stop` where no person wanted it.
 
     Raises:
         GeneratorFailed: A generator did not start. One that fails later makes the run void.
@@ -83,6 +85,7 @@ async def run_soak(
             ended=bool(run.findings),
         ),
         interrupted=stop.is_set(),
+        terminated=terminated is not None and terminated.is_set(),
     )
     return judged(report, run.troubles, run.findings)
 

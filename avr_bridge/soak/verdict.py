@@ -54,7 +54,7 @@ taken by other programs, or other guests of the machine."""
 LEAST_SECONDS = 5
 """Measured seconds; fewer say nothing about a percentile."""
 LEAST_SHARE = 0.8
-"""Of the planned seconds, in a run that nobody interrupted."""
+"""Of the planned seconds, in a run that no person interrupted: a CI job's time was up."""
 OWN_LIMITS = (
     "too many open files",
     "emfile",
@@ -129,8 +129,9 @@ def _too_short(report: Report, measured: list[Tick]) -> list[str]:
     count, planned = len(measured), report.plan.duration_s
     if count < LEAST_SECONDS:
         return [f"only {count} s were measured; {LEAST_SECONDS} s are the least"]
-    if count < planned * LEAST_SHARE and not report.interrupted:
-        return [f"only {count} of {planned:g} s were measured"]
+    if count < planned * LEAST_SHARE and (report.terminated or not report.interrupted):
+        why = ": SIGTERM ended the run" if report.terminated else ""
+        return [f"only {count} of {planned:g} s were measured{why}"]
     return []
 
 

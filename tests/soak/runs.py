@@ -48,6 +48,7 @@ def run(
     *,
     subject: SubjectFigures | None = SUBJECT,
     interrupted: bool = False,
+    terminated: bool = False,
     **plan: Any,
 ) -> Report:
     """A run that is not judged yet; a good one but for what is given."""
@@ -67,4 +68,5 @@ def run(
         started_at="2026-01-01T00:00:00+00:00",
         subject=subject,
         interrupted=interrupted,
+        terminated=terminated,
     )

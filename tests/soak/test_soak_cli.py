@@ -261,13 +261,32 @@ soak()
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_reports_what_was_measured(number: signal.Signals) -> None:
-    """Calls end politely, and the run is judged as far as it went; exit 0."""
+    """Calls end politely, and the run, of which all was measured, is judged; exit 0."""
     with _interrupted("endless") as process:
         _read_until(process, "measuring")
         process.send_signal(number)
         rest, _ = process.communicate(timeout=LIMIT_S)
     assert rest.splitlines()[-1] == "PASSED (interrupted)"
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "last", "code"),
+    [
+        (signal.SIGINT, "PASSED (interrupted)", 0),
+        (signal.SIGTERM, "VOID (interrupted)", 3),
+    ],
+)
+def test_a_run_that_was_cut_short_is_not_green_by_sigterm(
+    number: signal.Signals, last: str, code: int
+) -> None:
+    """8 of 20 s: a person who ends it reads the figures; a CI job whose time is up did not pass."""
+    with _interrupted("cut") as process:
+        _read_until(process, "measuring")
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=LIMIT_S)
+    assert rest.splitlines()[-1] == last
+    assert process.returncode == code
 
 
 def test_a_second_ctrl_c_ends_it_at_once() -> None:

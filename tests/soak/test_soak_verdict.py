@@ -132,6 +132,14 @@ def test_an_interrupted_run_is_valid_if_it_is_long_enough() -> None:
     assert judge(run(seconds(4), interrupted=True)).void
 
 
+def test_a_terminated_run_is_valid_if_most_of_it_was_measured() -> None:
+    """By SIGTERM, as of a CI job whose time is up: 16 of 20 seconds are enough, 15 are not."""
+    assert judge(run(seconds(16), interrupted=True, terminated=True)).passed
+    verdict = judge(run(seconds(15), interrupted=True, terminated=True))
+    assert verdict.void == ["only 15 of 20 s were measured: SIGTERM ended the run"]
+    assert exit_code(verdict) == 3
+
+
 def test_a_container_that_takes_no_call_is_a_miss() -> None:
     """Asked or not: the generator did its part, so the run is not void."""
     report = run(seconds(3, up=0, probes_ms=[], errors={"refused": 2}, measured=False), [])
