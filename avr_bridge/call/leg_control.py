@@ -67,6 +67,9 @@ class LegControl:
         if self._manager is not None:
             await self._manager.transfer(self._leg(), extension, context, priority)
         elif self._ami is not None:
-            await self._ami.transfer(uuid, extension, context, priority)
+            try:
+                await self._ami.transfer(uuid, extension, context, priority)
+            except ToolError as error:
+                raise ToolError(f"{error}; {NO_MANAGER}") from error
         else:
             raise ToolError(NO_MANAGER)

@@ -63,6 +63,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "Talk"]
 
+HANGUP_LIMIT_S = 10.0
+"""From a hangup that was done until the caller's side closes; Asterisk needs milliseconds. Then we
+do: the model would go on listening, and be paid for."""
+
 type Failure = tuple[EndReason, str]
 
 
@@ -234,7 +238,11 @@ class Talk:
         elif failure is not None:
             self._tell(self._machine.control_failed(failure, trio.current_time()))
         else:
-            self._tell(self._machine.control_done(trio.current_time()))
+            now_s = trio.current_time()
+            if control.action == "hangup":
+                words = "the caller's side went on after the hangup"
+                self._ending.plan(now_s + HANGUP_LIMIT_S, EndReason.BRIDGE_HUNG_UP, words)
+            self._tell(self._machine.control_done(now_s))
 
     def do(self, actions: list[Action]) -> None:
         """Carry out actions, in order."""

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from avr_bridge import EndReason
+from avr_bridge.call.talk import HANGUP_LIMIT_S
 from avr_bridge.caller.transport import AudioOut, DtmfDigit, TranscriptOut
 from avr_bridge.testing import (
     CallTool,
@@ -106,6 +107,23 @@ async def test_a_wish_that_the_caller_has_spoken_over(
     assert [item["type"] for item in items(call)].count("function_call_output") == 1
     assert told(call) == [HANGUP_CALLED_OFF]
     assert "go on" in texts(call.caller)
+
+
+async def test_a_hangup_that_the_callers_side_ignores(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """It was done, and sound goes on coming: the bridge ends the call, and the model's session."""
+    ami = SimulatedAmi()
+    async with place_call(
+        SimulatedRealtime(Script([goodbye(question)], then=Silence()), FAST), ami=ami
+    ) as call:
+        call.caller.start()
+        await call.caller.be_silent(60)
+    assert [request.action for request in ami.requests] == ["hangup"]
+    assert call.summary is not None
+    assert call.summary.end_reason is EndReason.BRIDGE_HUNG_UP
+    assert call.summary.detail == "the caller's side went on after the hangup"
+    assert HANGUP_LIMIT_S < call.ended_s < HANGUP_LIMIT_S + 5
 
 
 # -- calls that are too long ----------------------------------------------------------------------
