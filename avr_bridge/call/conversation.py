@@ -217,7 +217,7 @@ class _Sessions:
             self._stats.reconnects += 1
             return None
 
-    def _leave_session(self) -> None:
+    def _leave_session(self, *, between_turns: bool = False) -> None:
         """Whatever there is of a session is over; the caller's sound is kept for the next."""
         if self._link is not None:
             self._link.let_go()
@@ -228,7 +228,7 @@ class _Sessions:
         self._lifetime = None
         self.note_unfinished()
         self._talk.do(self._machine.session_lost(trio.current_time()))
-        self._line.uplink.hold()
+        self._line.uplink.hold(between_turns=between_turns)
 
     def note_unfinished(self) -> None:
         """An answer that is being generated comes to no end in this session, and to no bill."""
@@ -258,7 +258,7 @@ class _Sessions:
         link, setup, agreed = self._standby.take()
         lifetime, setup_ms = self._standby.lifetime, self._standby.setup_ms
         self._standby = None
-        self._leave_session()
+        self._leave_session(between_turns=True)
         self._enter(link)
         self._talk.do(self._machine.go_on_in(setup, agreed, trio.current_time()))
         self._lifetime = lifetime

@@ -26,6 +26,10 @@ KEPT_BEFORE_READY_MS = 20_000
 RECENT_MS = 1_000
 """Sound kept from before the moment at which the model hears that the caller speaks."""
 
+ONSET_MS = 600
+"""Kept over a change of sessions between turns: the caller may have begun to speak, and the model,
+who needs some 300 ms to notice, has not said so yet. Without speech it is as much silence."""
+
 KEPT_TURN_MS = 10_000
 """The caller's turn, as long as nobody knows its words. Longer ones lose their beginning if the
 session breaks in them."""
@@ -92,14 +96,15 @@ class Uplink:
         """The sound of the caller's turn is needed until its words are known."""
         self._keeps_turn = on
 
-    def hold(self) -> None:
+    def hold(self, *, between_turns: bool = False) -> None:
         """The session is gone: keep what comes for the next one, behind the turn whose words
-        nobody knows."""
+        nobody knows; `between_turns`, behind what may be the beginning of one."""
         if self._connection is None:
             return
         self._dropped_ms = self.dropped_ms - self._leg.ms(self._lost_before_ready_bytes)
         self._connection = self._encoder = self._format = None
-        self._kept[:] = self._recent if self._keeps_turn else b""
+        kept_ms = KEPT_TURN_MS if self._keeps_turn else ONSET_MS if between_turns else 0
+        self._kept[:] = self._recent[-self._leg.bytes_of_ms(kept_ms) :] if kept_ms else b""
 
     def open(self, connection: RealtimeConnection, fmt: AudioFormat) -> None:
         """The session is ready for sound in `fmt`: send what was kept, then all that comes.
