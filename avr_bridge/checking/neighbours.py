@@ -1,4 +1,5 @@
-"""`check_neighbours`: what a call uses beside the model. Tools, instructions, recordings, avr-ami.
+"""`check_neighbours`: what a call uses beside the model: tools, instructions, recordings, avr-ami,
+Asterisk's manager.
 
 Each in the way in which a call does it. Nothing is played, no tool runs, and no call is hung up:
 avr-ami is asked about one that cannot exist.
@@ -22,6 +23,7 @@ from avr_bridge.call.instructions import settings_for_call
 from avr_bridge.checking.steps import Step, Verdict
 from avr_bridge.config import ToolsConfig
 from avr_bridge.errors import ToolError
+from avr_bridge.tools import ManagerClient, manager_of
 from avr_bridge.tools.ami import DEFAULT_LIMIT_S, MAX_ANSWER_BYTES
 from avr_bridge.tools.web import ask
 
@@ -54,6 +56,8 @@ async def check_neighbours(config: BridgeConfig, toolbox: Toolbox) -> list[Step]
     for name, path in _recordings(config):
         steps.append(await _timed(name, partial(_recording, path)))
     steps.append(await _timed("avr-ami", partial(_ami, config.tools)))
+    if (manager := manager_of(config.tools)) is not None:
+        steps.append(await _timed("manager", partial(_manager, manager)))
     return steps
 
 
@@ -138,7 +142,8 @@ async def _recording(path: str) -> Outcome:
 
 async def _ami(config: ToolsConfig) -> Outcome:
     advice = (
-        "Look at AMI_URL, and whether avr-ami runs. Without it no call can be hung up or moved."
+        "Look at AMI_URL, and whether avr-ami runs. Without it no call through avr-core can be "
+        "hung up or moved."
     )
     # Beside avr-core alone there may be none, and nobody said that there is.
     missing = Verdict.WARNING if config.ami_url == ToolsConfig().ami_url else Verdict.FAILED
@@ -162,6 +167,18 @@ async def _ami(config: ToolsConfig) -> Outcome:
     if answer.status >= 500:
         advice = "Look at avr-ami's own log: does it reach Asterisk's manager interface?"
     return Verdict.FAILED, f"it answered HTTP {answer.status}", advice
+
+
+async def _manager(manager: ManagerClient) -> Outcome:
+    try:
+        await manager.try_login()
+    except ToolError as error:
+        advice = (
+            "Look at AVR_MANAGER_ENDPOINT, AVR_MANAGER_USER and AVR_MANAGER_PASSWORD, and at "
+            "Asterisk's manager.conf. Without it no call straight from Asterisk can be transferred."
+        )
+        return Verdict.FAILED, str(error), advice
+    return Verdict.OK, "it lets us in", ""
 
 
 def _has_message(answer: Answer) -> bool:

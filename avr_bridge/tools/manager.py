@@ -97,6 +97,18 @@ class ManagerClient:
 
         await self._run(act)
 
+    async def try_login(self) -> None:
+        """Log in, and leave.
+
+        Raises:
+            ToolError: That is refused, or nobody answers; in words.
+        """
+
+        async def act(_asterisk: _Session) -> None:
+            await trio.lowlevel.checkpoint()
+
+        await self._run(act)
+
     async def _run(self, act: Callable[[_Session], Awaitable[None]]) -> None:
         with trio.move_on_after(self._limit_s):
             async with self._log_in() as asterisk:

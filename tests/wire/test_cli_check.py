@@ -26,6 +26,7 @@ from avr_bridge.testing import (
     read_wav,
 )
 from avr_bridge.testing.faults import ModelFaults, Refuse
+from avr_bridge.testing.manager import SimulatedManager
 from tests.tls import relay, serve_tls
 
 if TYPE_CHECKING:
@@ -243,6 +244,24 @@ async def test_a_tool_that_cannot_be_loaded(tmp_path: Path) -> None:
         ran = await check("--no-answer", **variables, AVR_TOOLS_DIR=str(tmp_path))
     assert ran.code == 3
     assert "a JavaScript tool is not run" in ran.line("tools")
+
+
+@pytest.mark.parametrize("password", ["secret", "wrong-secret"])
+async def test_asterisks_manager(password: str) -> None:
+    """Logged in to; a wrong password is a failure, and not shown."""
+    async with neighbours() as (_, variables), trio.open_nursery() as nursery:
+        endpoint = await nursery.start(SimulatedManager().serve)
+        ran = await check(
+            "--no-answer",
+            **variables,
+            AVR_MANAGER_ENDPOINT=endpoint,
+            AVR_MANAGER_USER="avr",
+            AVR_MANAGER_PASSWORD=password,
+        )
+        nursery.cancel_scope.cancel()
+    assert ran.line("manager").startswith("ok" if password == "secret" else "FAIL")
+    assert (ran.code == 0) == (password == "secret")
+    assert "wrong-secret" not in ran.out
 
 
 async def test_an_avr_ami_that_nobody_named_is_missed_with_a_warning() -> None:
