@@ -233,6 +233,9 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     if "AVR_MANAGER_ENDPOINT" in variables:
         missing = sorted({"AVR_MANAGER_USER", "AVR_MANAGER_PASSWORD"} - set(variables))
         faults += [f"{name} is not set: AVR_MANAGER_ENDPOINT needs it" for name in missing]
+    audiosocket_port = variables.get("AVR_AUDIOSOCKET_PORT", "0")
+    if audiosocket_port == variables.get("PORT", str(ServerConfig().port)) != "0":
+        faults.append(f"AVR_AUDIOSOCKET_PORT={audiosocket_port}: expected another one than PORT")
     try:
         # Only the proxy on the way to the model has to be one that we can use.
         endpoint = variables.get("OPENAI_ENDPOINT")

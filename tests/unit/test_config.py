@@ -345,3 +345,13 @@ def test_a_proxy_that_cannot_be_is_told_with_the_other_faults() -> None:
     assert about_proxy == "ALL_PROXY: socks5:// proxies are not supported, only http://"
     assert from_env(HTTP_PROXY="socks5://h:1").model.http_proxy
     assert from_env(ALL_PROXY="socks5://h:1", NO_PROXY="api.openai.com").model.all_proxy
+
+
+@pytest.mark.parametrize(
+    "environ", [{"PORT": "7000", "AVR_AUDIOSOCKET_PORT": "7000"}, {"AVR_AUDIOSOCKET_PORT": "6030"}]
+)
+def test_two_listeners_do_not_share_a_port(environ: dict[str, str]) -> None:
+    """Told as what it is, and not as an address in use. Two free ports are two."""
+    with pytest.raises(ConfigError, match="another one than PORT"):
+        BridgeConfig.from_env({"OPENAI_API_KEY": "k", **environ})
+    BridgeConfig.from_env({"OPENAI_API_KEY": "k", "PORT": "0", "AVR_AUDIOSOCKET_PORT": "0"})
