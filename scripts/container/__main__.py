@@ -21,14 +21,17 @@ import trio
 from scripts.container.base import have_base
 from scripts.container.box import Box
 from scripts.container.checks import faults_of_files, faults_of_image
+from scripts.container.docker import open_docker
 from scripts.container.image import Buildah, Image
 from scripts.container.packages import check_processor, fetch_wheels, open_index
 from scripts.container.shell import Failed, Skipped, find_program, run
+from scripts.container.stack import try_stack
 from scripts.container.trial import Findings, try_out, try_with_workers
 
 CHECKOUT = Path(__file__).parents[2]
 NAME = "localhost/avr-bridge:test"
-TOOLS = CHECKOUT / "examples" / "compose" / "tools"
+EXAMPLE = CHECKOUT / "examples" / "compose"
+TOOLS = EXAMPLE / "tools"
 ANY_USER = "12345:0"
 """As OpenShift starts containers: a number that no image knows, in the group of root."""
 NEEDED = ("unshare", "nsenter", "setpriv", "mount")
@@ -79,6 +82,22 @@ def _test() -> None:
             other = attrs.evolve(box, image=attrs.evolve(image, user=ANY_USER))
             _timed("workers", partial(trio.run, try_with_workers, other))
         _report(image, findings)
+        _timed("Compose example", partial(_try_stack, cache, buildah))
+        say("passed")
+
+
+def _try_stack(cache: Path, buildah: Buildah) -> None:
+    """Where there is Docker. Without it all else has been tried."""
+    try:
+        with open_docker(cache / "docker") as docker:
+            found = try_stack(docker, buildah, NAME, EXAMPLE)
+    except Skipped as why:
+        say(f"the Compose example was not started: {why}")
+        return
+    say(
+        f"the Compose example on Docker: up after {found.up_after_s:.0f} s, stopped in "
+        f"{found.stopped_after_s:.0f} s; a call through all of it: {found.alike:.4f} alike"
+    )
 
 
 def _base(buildah: Buildah) -> str:
@@ -146,7 +165,6 @@ def _report(image: Image, findings: Findings) -> None:
         f"{findings.ended_after_s:.1f} s after that"
     )
     say(f"two workers as user {ANY_USER}: healthy, called, and stopped in the same way")
-    say("passed")
 
 
 if __name__ == "__main__":

@@ -162,6 +162,10 @@ class Buildah:
             limit_s=BUILD_S,
         )
 
+    def save(self, name: str, archive: Path, as_name: str) -> None:
+        """Write an image to a file that ``docker load`` takes, under another name."""
+        self._run("push", "--quiet", name, f"docker-archive:{archive}:{as_name}")
+
     def tidy(self) -> None:
         """Remove what a run that was ended left, and former builds once there are many: a few are
         the next one's cache."""

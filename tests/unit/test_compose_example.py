@@ -1,5 +1,5 @@
 """examples/compose: what the Compose Specification's own schema says of it, and that its parts
-agree with each other, with the image and with our settings. Nothing is started.
+agree with each other, with the image and with our settings. `make container-test` starts it.
 """
 
 from __future__ import annotations
