@@ -27,6 +27,7 @@ from picows import (
 
 from avr_bridge.soak.load.caller import Caller, Frame
 from avr_bridge.soak.load.sounds import FRAME_MS, PCM_8K
+from avr_bridge.soak.load.whole import WholeMessages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +113,7 @@ class WebSocketLine(WSListener):  # type: ignore[misc, unused-ignore]  # a compi
         self._lost = lost
         self._frame = 0
         self._closing = False
-        self._fragments: list[bytes] = []
+        self._whole = WholeMessages()
         self._code = ""
 
     def send(self, frame: Frame) -> None:
@@ -148,16 +149,8 @@ class WebSocketLine(WSListener):  # type: ignore[misc, unused-ignore]  # a compi
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
             return
-        if frame.msg_type not in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
-            return
-        payload = frame.get_payload_as_bytes()
-        if not frame.fin or self._fragments:
-            self._fragments.append(payload)
-            if not frame.fin:
-                return
-            payload = b"".join(self._fragments)
-            self._fragments.clear()
-        self._message(payload)
+        if (payload := self._whole.push(frame)) is not None:
+            self._message(payload)
 
     def _message(self, payload: bytes) -> None:
         begin = payload.find(b'"audio":', 0, 200)

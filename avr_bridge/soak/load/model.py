@@ -18,6 +18,7 @@ from picows import WSCloseCode, WSFrame, WSMsgType, WSTransport
 from avr_bridge.soak.load.hearing import Heard
 from avr_bridge.soak.load.sounds import LOUD, LoudRun, Sound, level_of
 from avr_bridge.soak.load.speaking import Speaker
+from avr_bridge.soak.load.whole import WholeMessages
 from avr_bridge.soak.load.wording import (
     PCM_24K,
     agreed_sound,
@@ -90,7 +91,7 @@ class ModelSession(Speaker):
         self._to_model: Sound = PCM_24K
         self._loud = LoudRun(24_000)
         self._agreed = False
-        self._fragments: list[bytes] = []
+        self._whole = WholeMessages()
         self.heard = Heard()
         self.answered_s = 0.0
 
@@ -117,15 +118,9 @@ class ModelSession(Speaker):
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
             return
-        if frame.msg_type not in (WSMsgType.TEXT, WSMsgType.CONTINUATION):
+        payload = self._whole.push(frame)
+        if payload is None:
             return
-        payload = frame.get_payload_as_bytes()
-        if not frame.fin or self._fragments:
-            self._fragments.append(payload)
-            if not frame.fin:
-                return
-            payload = b"".join(self._fragments)
-            self._fragments.clear()
         begin = payload.find(b'"audio":')
         if begin >= 0 and b"input_audio_buffer.append" in payload:
             begin = payload.find(b'"', begin + 8) + 1
