@@ -179,7 +179,7 @@ class _OutboundPump:
         if self._answering or self._awaits_marks:
             unplayed_ms = 0.0
             if self._teller is not None:
-                unplayed_ms = await self._drop_sent(self._teller, now_s)
+                unplayed_ms, _ = await self._drop_sent(self._teller, now_s)
             heard = self._ledger.stop(unplayed_ms, self._playout.waiting_items)
             self._tell_ends_of(heard)
             words.cut(heard)
@@ -332,17 +332,26 @@ class _OutboundPump:
             self._format = fmt
             self._playout = Playout(fmt)
 
-    async def _drop_sent(self, teller: TellingTransport, now_s: float) -> float:
-        """Have the peer drop what it has. Returns: how much of it was not played, in ms."""
+    async def _drop_sent(
+        self, teller: TellingTransport, now_s: float
+    ) -> tuple[float, float | None]:
+        """Have the peer drop what it has.
+
+        Returns:
+            How much of it was not played, in ms, and by how much the time alone would have been
+            wrong about that; None if the peer did not say.
+        """
         reckoned_ms = max(self._pacer.plays_until_s - now_s, 0.0) * 1000
         unplayed_ms = await teller.interrupt()
         self._held = False
         self._pacer.reset()
-        return reckoned_ms if unplayed_ms is None else unplayed_ms
+        if unplayed_ms is None:
+            return reckoned_ms, None
+        return unplayed_ms, abs(reckoned_ms - unplayed_ms)
 
     async def _silence(self, order: SilenceNow) -> None:
         """Stop at once. Nothing is said to a caller who was hearing nothing."""
-        now_s = trio.current_time()
+        now_s, error_ms = trio.current_time(), None
         self.tell_what_was_heard()
         if self._teller is None:
             unplayed_ms = max(self._pacer.plays_until_s - now_s, 0.0) * 1000
@@ -352,7 +361,7 @@ class _OutboundPump:
             heard = self._ledger.stop(unplayed_ms, self._playout.waiting_items)
             self._to_be_heard.clear()
         else:
-            unplayed_ms = await self._drop_sent(self._teller, now_s)
+            unplayed_ms, error_ms = await self._drop_sent(self._teller, now_s)
             was_playing = self._playout.waiting_bytes > 0 or unplayed_ms > 0
             heard = self._ledger.stop(unplayed_ms, self._playout.waiting_items)
             self._tell_ends_of(heard)
@@ -367,4 +376,4 @@ class _OutboundPump:
             if self._teller is None:
                 await self._transport.send(Interruption())
                 now_s = trio.current_time()
-            self._turns.interrupted(order.since_s, now_s, heard)
+            self._turns.interrupted(order.since_s, now_s, heard, error_ms)

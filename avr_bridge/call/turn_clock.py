@@ -56,8 +56,15 @@ class TurnClock:
         latency_ms = None if since_s is None else (now_s - since_s) * 1000
         self._journal.tell(AnswerStarted(now_s, latency_ms))
 
-    def interrupted(self, since_s: float, told_s: float, heard: Iterable[Heard]) -> None:
+    def interrupted(
+        self,
+        since_s: float,
+        told_s: float,
+        heard: Iterable[Heard],
+        position_error_ms: float | None,
+    ) -> None:
         """The caller's side was told at `told_s` to play nothing more, which was wanted since
         `since_s`."""
         heard_ms = next((float(item.heard_ms) for item in heard if not item.whole), None)
-        self._journal.tell(Interrupted(told_s, (told_s - since_s) * 1000, heard_ms))
+        stop_ms = (told_s - since_s) * 1000
+        self._journal.tell(Interrupted(told_s, stop_ms, heard_ms, position_error_ms))

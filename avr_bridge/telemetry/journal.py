@@ -122,10 +122,13 @@ class Interrupted(Moment):
     Attributes:
         stop_ms: From the model's word, or the key, until the caller's side was told.
         heard_ms: How much of the answer that was cut they had heard; None if all of it.
+        position_error_ms: By how much the time alone would have been wrong about what was played
+            by then; None where nobody tells what was.
     """
 
     stop_ms: float
     heard_ms: float | None
+    position_error_ms: float | None = None
 
 
 @attrs.frozen

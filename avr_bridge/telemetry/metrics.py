@@ -74,6 +74,9 @@ SETUP_S = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 FIRST_AUDIO_S = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20)
 TURN_S = (0.2, 0.4, 0.6, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10)
 STOP_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5)
+POSITION_S = (0.01, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2)
+"""From half a frame, which nobody could know better, to a clock of Asterisk's that stood still."""
+
 TOOL_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
 CALL_S = (5, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
@@ -147,6 +150,9 @@ class Metrics:
         self._stop = self._histogram(
             "barge_in_stop", "From the model's word that the caller speaks to silence.", STOP_S
         )
+        self._position_error = self._histogram(
+            "heard_position_error", "How wrong the time alone is about what was played.", POSITION_S
+        )
         self._lost = self._counter("sessions_lost", "Sessions with the model that broke.")
         self._renewed = self._counter(
             "sessions_renewed", "Sessions that were replaced before their time was over."
@@ -187,8 +193,10 @@ class Metrics:
                 self._first_audio.observe(after_ms / 1000)
             case AnswerStarted(latency_ms=float(latency_ms)):
                 self._turn.observe(latency_ms / 1000)
-            case Interrupted(stop_ms=stop_ms):
+            case Interrupted(stop_ms=stop_ms, position_error_ms=error_ms):
                 self._stop.observe(stop_ms / 1000)
+                if error_ms is not None:
+                    self._position_error.observe(error_ms / 1000)
             case ToolDone(name=name, outcome=outcome, took_ms=took_ms):
                 shown = name if name in self._tools else UNKNOWN_TOOL
                 self._tool.labels(shown, outcome).observe(took_ms / 1000)

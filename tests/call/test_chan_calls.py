@@ -17,6 +17,7 @@ from avr_bridge.audio.sounds import read_clip
 from avr_bridge.audio.transcode import Encoder, clip_in
 from avr_bridge.call.farewell import say_farewell
 from avr_bridge.caller.chan_websocket import LEAD_MS
+from avr_bridge.telemetry.metrics import Metrics
 from avr_bridge.testing import (
     CallTool,
     Parrot,
@@ -31,6 +32,7 @@ from avr_bridge.testing import (
 from avr_bridge.testing.chan import MediaDriver
 from tests.call.conftest import Echo, config
 from tests.call.legs import PlacedLeg, Tap, place_leg
+from tests.unit.metrics_seen import text, value
 
 if TYPE_CHECKING:
     from trio.testing import MockClock as Clock
@@ -198,10 +200,12 @@ async def test_barge_in_is_exact_to_a_frame(
 
 async def test_a_late_clock_is_no_wrong_position(autojump_clock: Clock, question: bytes) -> None:
     """Asterisk stood still for 300 ms in the middle of the answer (asterisk issue 2115): what was
-    heard is what it says, not what the time would make of it."""
+    heard is what it says, not what the time would make of it; by how much the two differ is
+    counted."""
     tone = b"\x00\x20\x00\xe0" * 40_000
     script = Script([[Say(tone, 8000, "long")]], then=Silence())
-    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+    metrics = Metrics()
+    async with place_leg(SimulatedRealtime(script, FAST), listeners=[metrics.take]) as call:
         await call.leg.wait_heard()
         await trio.sleep(0.5)
         call.leg.clock_stands = True
@@ -214,6 +218,37 @@ async def test_a_late_clock_is_no_wrong_position(autojump_clock: Clock, question
         heard_ms = call.leg.loud_ms
         await trio.sleep(3)
     assert call.truncations() == [heard_ms]
+    count, sum_s = position_errors(metrics)
+    assert count == 1
+    assert sum_s == pytest.approx(0.3, abs=0.045)
+
+
+def position_errors(metrics: Metrics) -> tuple[float, float]:
+    """How many were observed, and their sum in seconds, as Prometheus reads it."""
+    name, page = "avr_bridge_heard_position_error_seconds", text(metrics)
+    return value(page, f"{name}_count"), value(page, f"{name}_sum")
+
+
+async def test_without_a_fault_the_time_is_right_to_a_frame(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """Two interruptions, each off by less than two frames: one cannot be cut in the middle."""
+    tone = b"\x00\x20\x00\xe0" * 40_000
+    script = Script([[Say(tone, 8000, "long")], [Say(tone, 8000, "again")]], then=Silence())
+    metrics = Metrics()
+    async with place_leg(SimulatedRealtime(script, FAST), listeners=[metrics.take]) as call:
+        for _ in range(2):
+            await call.leg.wait_heard()
+            await trio.sleep(1.3)
+            call.leg.say(ulaw(question))
+            await call.leg.wait_said()
+            await trio.sleep(1)
+        await trio.sleep(2)
+    assert call.summary is not None
+    assert call.summary.interruptions == 2
+    count, sum_s = position_errors(metrics)
+    assert count == 2
+    assert sum_s <= 0.08
 
 
 async def test_speech_into_silence_interrupts_nothing(
@@ -233,11 +268,14 @@ async def test_speech_into_silence_interrupts_nothing(
 
 
 async def test_an_asterisk_that_gives_no_status(autojump_clock: Clock, question: bytes) -> None:
-    """The position is reckoned from the time, and the call goes on."""
+    """The position is reckoned from the time, and the call goes on. How wrong that is nobody
+    knows: it is not counted as 0."""
     tone = b"\x00\x20\x00\xe0" * 40_000
     driver = MuteDriver()
     script = Script([[Say(tone, 8000, "long")]], then=Silence())
-    async with place_leg(SimulatedRealtime(script, FAST), driver=driver) as call:
+    metrics = Metrics()
+    leg = place_leg(SimulatedRealtime(script, FAST), driver=driver, listeners=[metrics.take])
+    async with leg as call:
         await call.leg.wait_heard()
         await trio.sleep(1)
         call.leg.say(ulaw(question))
@@ -247,6 +285,8 @@ async def test_an_asterisk_that_gives_no_status(autojump_clock: Clock, question:
         await trio.sleep(3)
     (told_ms,) = call.truncations()
     assert told_ms == pytest.approx(heard_ms, abs=40)
+    assert value(text(metrics), "avr_bridge_barge_in_stop_seconds_count") == 1
+    assert position_errors(metrics) == (0, 0)
 
 
 class MuteDriver(MediaDriver):

@@ -49,6 +49,7 @@ ALL_MOMENTS: list[Moment] = [
     FirstSound(0.5, 512.34),
     AnswerStarted(1.0, 800.0),
     Interrupted(2.0, 4.0, None),
+    Interrupted(2.5, 6.0, 900.0, 30.0),
     ToolDone(3.0, "look_up", "ok", 120.0),
     ResponseDone(4.0, "completed", USED, 0.5),
     ResponseDone(4.0, "completed", USED, None),

@@ -37,8 +37,10 @@ def test_each_moment_is_counted() -> None:
     assert seen("session_setup_seconds_sum", session="again") == pytest.approx(0.9)
     assert seen("first_audio_seconds_sum") == pytest.approx(0.51234)
     assert seen("turn_latency_seconds_sum") == pytest.approx(0.8)
-    assert seen("barge_in_stop_seconds_count") == 1
-    assert seen("barge_in_stop_seconds_sum") == pytest.approx(0.004)
+    assert seen("barge_in_stop_seconds_count") == 2
+    assert seen("barge_in_stop_seconds_sum") == pytest.approx(0.010)
+    assert seen("heard_position_error_seconds_count") == 1  # the other one was not known: not 0
+    assert seen("heard_position_error_seconds_sum") == pytest.approx(0.03)
     assert seen("tool_seconds_sum", tool="look_up", outcome="ok") == pytest.approx(0.12)
     assert seen("sessions_lost_total") == seen("sessions_renewed_total") == 1
     assert seen("watchdogs_total", watchdog="tool_stuck") == 1
