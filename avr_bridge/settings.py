@@ -19,6 +19,8 @@ from avr_bridge.errors import ConfigError
 from avr_bridge.masking import MASKED, Mask, masked_address
 
 __all__ = [
+    "OFF_WORDS",
+    "ON_WORDS",
     "Secret",
     "Setting",
     "call_action",
@@ -204,14 +206,19 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+ON_WORDS = ("on", "true", "yes", "1")
+OFF_WORDS = ("off", "false", "no", "0")
+"""What Compose files of other programs have; in upper case too. The page of settings names them."""
+
+
 def switch(value: str | bool) -> bool:
     """On or off, in the words that people write."""
     if isinstance(value, bool):
         return value
     word = value.lower()
-    if word in ("on", "true", "yes", "1"):
+    if word in ON_WORDS:
         return True
-    if word in ("off", "false", "no", "0"):
+    if word in OFF_WORDS:
         return False
     raise ValueError(value)
 

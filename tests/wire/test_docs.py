@@ -15,6 +15,7 @@ import pytest
 
 from avr_bridge.cli import COMMANDS
 from avr_bridge.config import SECTIONS, settings_of
+from avr_bridge.settings import OFF_WORDS, ON_WORDS
 from scripts.settings_page import PAGE, page
 
 CHECKOUT = Path(__file__).parents[2]
@@ -57,6 +58,23 @@ def test_a_default_on_the_settings_page_can_be_set_so() -> None:
         if each.default is not None:
             assert each.parse(shown[each.env]) == each.default, each.env
             assert shown[each.env] not in ("True", "False"), each.env
+
+
+def test_what_the_settings_page_says_of_on_and_off_holds_for_each() -> None:
+    """Those words and no others, in any case, for every setting that is said to be on or off."""
+    (on, off) = re.findall(r"((?:`\w+`(?:, | and )?)+)\s+mean\s+(?:on|off)\b", page())
+    words = [(word, True) for word in re.findall(r"\w+", on.replace(" and ", " "))]
+    words += [(word, False) for word in re.findall(r"\w+", off.replace(" and ", " "))]
+    assert len(words) == len(ON_WORDS + OFF_WORDS)
+    known = [known for kind in SECTIONS.values() for known in settings_of(kind)]
+    switches = [each for each in known if isinstance(each.default, bool)]
+    assert switches == [each for each in known if each.expected == "on or off"]
+    assert len(switches) > 3
+    for each in switches:
+        for word, meant in words:
+            assert each.parse(word) is each.parse(word.upper()) is meant, each.env
+        for other in ("2", "y", "enabled", "-1"):
+            assert each.fault(other), each.env
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
