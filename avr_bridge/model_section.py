@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from avr_bridge.settings import (
     Secret,
     choice,
@@ -14,10 +16,11 @@ from avr_bridge.settings import (
     whole_number,
 )
 
-__all__ = ["DEFAULT_ENDPOINT", "DEFAULT_MODEL", "ModelConfig"]
+__all__ = ["DEFAULT_ENDPOINT", "DEFAULT_MODEL", "XAI_HOST", "ModelConfig"]
 
 DEFAULT_ENDPOINT = "wss://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-realtime-2"
+XAI_HOST = "api.x.ai"
 
 
 @section
@@ -211,3 +214,9 @@ class ModelConfig:
         help="Hosts that are reached directly, with all below them. The loopback is not, unless "
         "it is named.",
     )
+
+    @property
+    def is_at_xai(self) -> bool:
+        """Whether these settings lead to xAI: they say so, or its address."""
+        named = self.dialect == "xai"
+        return named or urlsplit(self.endpoint or DEFAULT_ENDPOINT).hostname == XAI_HOST

@@ -16,10 +16,10 @@ import click
 
 from avr_bridge.cli.output import say
 from avr_bridge.cli.serve import EXIT_USAGE
-from avr_bridge.config import BridgeConfig, LogConfig, ToolsConfig
+from avr_bridge.config import BridgeConfig, ToolsConfig
 from avr_bridge.explaining import TITLES, Explanation, explain_settings
-from avr_bridge.telemetry import configure_logging
-from avr_bridge.telemetry.budget import price_fault
+from avr_bridge.telemetry.budget import price_faults
+from avr_bridge.telemetry.prices import prices_file_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,6 @@ def explain(as_json: bool) -> None:
     the bridge changed or ignored; and what cannot be. Secrets are shown as ***. Exit code 0, or 2
     if a setting cannot be.
     """
-    configure_logging(LogConfig())  # to standard error: what is printed here is the answer
     explanation = _with_prices(explain_settings(os.environ))
     explanation = attrs.evolve(explanation, unread=_not_even_by_tools(explanation))
     if as_json:
@@ -55,11 +54,14 @@ def explain(as_json: bool) -> None:
 
 
 def _with_prices(explanation: Explanation) -> Explanation:
-    """With the fault of a limit of cost for a model that has no price, which `serve` refuses."""
-    if explanation.faults:
-        return explanation
-    fault = price_fault(BridgeConfig.from_env(os.environ))
-    return attrs.evolve(explanation, faults=(fault,)) if fault else explanation
+    """With what `serve` refuses beside settings that cannot be: a list of prices that cannot be
+    read, and a limit of cost for a model that has no price."""
+    if not explanation.faults:
+        faults = price_faults(BridgeConfig.from_env(os.environ))
+        return attrs.evolve(explanation, faults=tuple(faults))
+    (path,) = [one.value for one in explanation.settings if one.name == "AVR_PRICES_FILE"]
+    fault = prices_file_fault(path or None)
+    return attrs.evolve(explanation, faults=(*explanation.faults, *([fault] if fault else [])))
 
 
 def _not_even_by_tools(explanation: Explanation) -> tuple[Unread, ...]:

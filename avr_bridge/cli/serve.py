@@ -21,13 +21,14 @@ import structlog
 import trio
 
 from avr_bridge import early_signals
-from avr_bridge.config import BridgeConfig
+from avr_bridge.config import BridgeConfig, Reading
 from avr_bridge.errors import ConfigError
 from avr_bridge.sections import MOST_WORKERS
 from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_parent import WorkersParent, usable_cores, worker_command
 from avr_bridge.telemetry import configure_logging, get_logger
-from avr_bridge.telemetry.budget import price_fault
+from avr_bridge.telemetry.budget import price_faults
+from avr_bridge.telemetry.prices import prices_file_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -101,14 +102,13 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
 
 def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
     """The settings, or all their faults on standard error and exit code 2."""
-    try:
-        config = BridgeConfig.from_env(environ)
-        if config.talk.max_cost_usd:
-            configure_logging(config.log, mask=config.mask())  # a list of prices may be wrong
-        if fault := price_fault(config):
-            raise ConfigError([fault])
-    except ConfigError as error:
-        _exit_for(error)
+    reading = Reading.of(environ)
+    if reading.faults:
+        prices_fault = prices_file_fault(reading.variables.get("AVR_PRICES_FILE"))
+        _exit_for(ConfigError([*reading.faults, *([prices_fault] if prices_fault else [])]))
+    config = BridgeConfig.from_env(environ)
+    if faults := price_faults(config):
+        _exit_for(ConfigError(faults))
     return config
 
 

@@ -37,7 +37,7 @@ from avr_bridge.server.metrics import MetricsPage
 from avr_bridge.server.pages import PageBudget
 from avr_bridge.server.token import TOKEN_PARAMETER, is_admitted, without_token
 from avr_bridge.telemetry import SeldomLog, get_logger
-from avr_bridge.telemetry.budget import price_fault
+from avr_bridge.telemetry.budget import price_faults
 from avr_bridge.telemetry.metrics_text import CONTENT_TYPE
 from avr_bridge.tools import AmiClient, LegId, load_tools, manager_of
 
@@ -125,11 +125,11 @@ def create_app(
         console: What the console shows, if the settings want one; default: one of its own.
 
     Raises:
-        ConfigError: There is a limit of cost and no price, or the environment names certificates
-            that cannot be read.
+        ConfigError: There is a limit of cost and no price, or the list of prices, or certificates
+            that the environment names, cannot be read.
     """
-    if fault := price_fault(config):
-        raise ConfigError([fault])
+    if faults := price_faults(config):
+        raise ConfigError(faults)
     door, running = admission or Admission(config.server), running or RunningCalls()
     metrics = metrics or MetricsPage(door, running, config.server.max_calls)
     lobby, seldom = Lobby(), SeldomLog()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from avr_bridge.telemetry.prices import load_prices
+from avr_bridge.telemetry.prices import load_prices, prices_file_fault
 from avr_bridge.telemetry.usage import Usage
 
 if TYPE_CHECKING:
     from avr_bridge.config import BridgeConfig, TalkConfig
 
-__all__ = ["Budget", "price_fault"]
+__all__ = ["Budget", "price_faults"]
 
 COST, TOKENS = "AVR_MAX_COST_PER_CALL", "AVR_MAX_TOKENS_PER_CALL"
 
@@ -61,18 +61,25 @@ class Budget:
         return self._most_usd > 0
 
 
-def price_fault(config: BridgeConfig) -> str | None:
-    """Why the limit of cost could not work, in the words of a bad setting; None if it can.
+def price_faults(config: BridgeConfig) -> list[str]:
+    """Why the list of prices, or a limit of cost, could not work, in the words of a bad setting.
 
     A limit that counts nothing would be found out by the bill.
     """
-    most_usd, model = config.talk.max_cost_usd, config.model.model
+    path, most_usd = config.log.prices_file, config.talk.max_cost_usd
+    if fault := prices_file_fault(path):
+        return [fault]
     if not most_usd:
-        return None
-    prices = load_prices(config.log.prices_file)
-    if prices.cost_usd(model, ONE_OF_EACH) is not None:
-        return None
-    return (
+        return []
+    if config.model.is_at_xai:
+        return [
+            f"{COST}={most_usd:g}: xAI bills by the minute and tells nothing of it: "
+            "expected AVR_MAX_CALL_S in its place"
+        ]
+    model = config.model.model
+    if load_prices(path).cost_usd(model, ONE_OF_EACH) is not None:
+        return []
+    return [
         f"{COST}={most_usd:g}: no price is known for OPENAI_MODEL={model}: expected one in "
         f"AVR_PRICES_FILE, or {TOKENS} in place of the cost"
-    )
+    ]

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
     from avr_bridge.telemetry.usage import Usage
 
-__all__ = ["Price", "Prices", "load_prices"]
+__all__ = ["Price", "Prices", "load_prices", "prices_file_fault"]
 
 TOKENS = 1_000_000
 """That a price is for."""
 
-type Dollars = Annotated[float, msgspec.Meta(ge=0)]
+MOST_BYTES = 1024 * 1024
+"""Of an operator's file: a hundred times the list that ships. A device has no end."""
+
+type Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
+"""The bound keeps out `inf`, which TOML can say and JSON cannot."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,18 +102,42 @@ class Prices:
 def load_prices(path: str | None) -> Prices:
     """The list that ships, behind the entries of the file at `path`, if there is one.
 
-    A file that cannot be read is logged, and then nothing has a price: a figure that is wrong is
-    worse than none.
+    A server refuses a file that cannot be read before it starts (`prices_file_fault`). In a program
+    that did not ask it is logged, and then nothing has a price: a figure that is wrong is worse
+    than none.
     """
     shipped = resources.files("avr_bridge.telemetry").joinpath("prices.toml").read_text("utf-8")
     if path is None:
         return Prices(_parsed(shipped))
     try:
-        own = _parsed(Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        own = _read(path)
+    except ValueError as error:
         get_logger().error("the list of prices failed: costs are unknown", error=str(error))
         return Prices()
     return Prices([*own, *_parsed(shipped)])
+
+
+def prices_file_fault(path: str | None) -> str | None:
+    """Why the file that AVR_PRICES_FILE names cannot be; None if it can, or none is named."""
+    if path is None:
+        return None
+    try:
+        _read(path)
+    except ValueError as error:
+        return f"AVR_PRICES_FILE={path}: {error}; expected a list of prices in TOML"
+    return None
+
+
+def _read(path: str) -> list[Price]:
+    """Raises: ValueError: There is no such file, or no list in it."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(error.strerror or str(error)) from error
+    if len(data) > MOST_BYTES:
+        raise ValueError("the file is too long")
+    return _parsed(data.decode("utf-8"))
 
 
 def _parsed(text: str) -> list[Price]:

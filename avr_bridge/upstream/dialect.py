@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
+from avr_bridge.model_section import XAI_HOST
 from avr_bridge.upstream.dialects.base import Dialect, DialectName, JsonObject
 from avr_bridge.upstream.dialects.beta import BetaDialect
 from avr_bridge.upstream.dialects.ga import GaDialect
@@ -34,7 +35,7 @@ __all__ = [
 
 AZURE_HOSTS = ("openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
 OPENAI_HOSTS = ("api.openai.com",)
-XAI_HOSTS = ("api.x.ai",)
+XAI_HOSTS = (XAI_HOST,)
 
 AZURE_PREVIEW_PATHS = ("/openai", "/openai/realtime")
 """With ``api-version=`` in the query; Azure GA is ``/openai/v1/realtime`` and has none."""

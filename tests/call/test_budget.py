@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from avr_bridge import BridgeConfig, ConfigError, EndReason, create_app
+from avr_bridge import BridgeConfig, ConfigError, EndReason, ModelConfig, create_app
 from avr_bridge.caller.transport import AudioOut
-from avr_bridge.telemetry.budget import price_fault
+from avr_bridge.telemetry.budget import price_faults
 from avr_bridge.testing import (
     Fail,
     Hang,
@@ -173,10 +173,9 @@ def priced(model: str, cost_usd: float, prices_file: str | None = None) -> Bridg
 
 def test_a_limit_of_cost_needs_a_price(tmp_path: Path) -> None:
     """Refused at start, in words that say what helps; a list of one's own does."""
-    assert price_fault(priced("gpt-realtime-2", 0.5)) is None
-    assert price_fault(priced("my-deployment", 0.0)) is None
-    words = price_fault(priced("my-deployment", 0.5))
-    assert words is not None
+    assert price_faults(priced("gpt-realtime-2", 0.5)) == []
+    assert price_faults(priced("my-deployment", 0.0)) == []
+    (words,) = price_faults(priced("my-deployment", 0.5))
     assert words.startswith("AVR_MAX_COST_PER_CALL=0.5: no price is known for OPENAI_MODEL=my-depl")
     assert "AVR_PRICES_FILE" in words
     with pytest.raises(ConfigError, match="no price is known"):
@@ -184,7 +183,28 @@ def test_a_limit_of_cost_needs_a_price(tmp_path: Path) -> None:
     fields = ("text_in", "audio_in", "cached_text_in", "cached_audio_in", "text_out", "audio_out")
     own = "[[price]]\nmodels = ['my-*']\n" + "".join(f"{name} = 1.0\n" for name in fields)
     (tmp_path / "prices.toml").write_text(own)
-    assert price_fault(priced("my-deployment", 0.5, str(tmp_path / "prices.toml"))) is None
+    assert price_faults(priced("my-deployment", 0.5, str(tmp_path / "prices.toml"))) == []
+
+
+@pytest.mark.parametrize(
+    "there", [{"endpoint": "wss://api.x.ai/v1"}, {"dialect": "xai", "endpoint": "ws://h.test/v1"}]
+)
+def test_a_limit_of_cost_at_xai_is_refused(there: dict[str, Any]) -> None:
+    """Whatever the model's name has for a price: xAI tells of no tokens that it could be counted
+    by. Without the limit nothing is wrong."""
+    limited, model = conducted(max_cost_usd=0.5), ModelConfig(model="gpt-realtime-2", **there)
+    (words,) = price_faults(attrs.evolve(limited, model=model))
+    assert words.startswith("AVR_MAX_COST_PER_CALL=0.5: xAI bills by the minute")
+    assert "AVR_MAX_CALL_S" in words
+    assert price_faults(BridgeConfig(model=model)) == []
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.5])
+def test_a_list_of_prices_that_cannot_be_is_refused(limit: float) -> None:
+    """With a limit of cost and without one."""
+    settings = priced("gpt-realtime-2", limit, "/no/such.toml")
+    with pytest.raises(ConfigError, match=r"AVR_PRICES_FILE=/no/such\.toml: No such file"):
+        create_app(settings)
 
 
 async def test_a_model_without_a_price_counts_nothing_and_says_so(

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from avr_bridge import ModelConfig
-from avr_bridge.telemetry.prices import load_prices
+from avr_bridge.telemetry.prices import load_prices, prices_file_fault
 from avr_bridge.telemetry.usage import Usage
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def test_an_own_list_goes_first(tmp_path: Path) -> None:
     """Its entries replace those that ship, as a whole; what it does not name stays."""
     path = tmp_path / "prices.toml"
     path.write_text(OWN)
+    assert prices_file_fault(str(path)) is None
     prices = load_prices(str(path))
     assert prices.cost_usd("my-deployment", Usage(audio_out=MILLION)) == 1.0
     assert prices.cost_usd("gpt-realtime-2.1", Usage(audio_out=MILLION)) == 1.0
@@ -106,15 +107,23 @@ def test_an_own_list_goes_first(tmp_path: Path) -> None:
         OWN + "text_inn = 1.0\n",
         OWN + "text_in = -1.0\n",
         OWN + 'text_in = "1"\n',
+        OWN + "text_in = inf\n",
+        OWN + "text_in = nan\n",
+        OWN + "#" * 1024 * 1024,
         "\x00",
         None,
     ],
 )
 def test_a_list_that_cannot_be_leaves_no_price(tmp_path: Path, text: str | None) -> None:
-    """It is said in the log, and every cost is unknown from then on."""
+    """A server is told what is wrong with it. Elsewhere it is said in the log, and every cost is
+    unknown from then on."""
     path = tmp_path / "prices.toml"
     if text is not None:
         path.write_text(text)
+    fault = prices_file_fault(str(path))
+    assert fault is not None
+    assert fault.startswith(f"AVR_PRICES_FILE={path}: ")
+    assert fault.endswith("; expected a list of prices in TOML")
     with structlog.testing.capture_logs() as log:
         prices = load_prices(str(path))
     assert [line["log_level"] for line in log] == ["error"]

@@ -83,16 +83,24 @@ def test_bad_settings_are_all_shown() -> None:
 
 
 def test_a_limit_of_cost_without_a_price_is_a_fault() -> None:
-    """As `serve` and `check` find it; a list of prices that cannot be read is told beside it."""
+    """As `serve` and `check` find it."""
     variables = {"OPENAI_API_KEY": KEY, "AVR_MAX_COST_PER_CALL": "0.5", "OPENAI_MODEL": "mine"}
     ran = explain(**variables)
     assert ran.code == 2
     assert "AVR_MAX_COST_PER_CALL=0.5: no price is known for OPENAI_MODEL=mine" in ran.out
     assert explain(**variables, AVR_MAX_TOKENS_PER_CALL="9").code == 2
     assert explain(**(variables | {"OPENAI_MODEL": "gpt-realtime-2"})).code == 0
-    broken = explain("--json", **variables, AVR_PRICES_FILE="/no/such.toml")
-    assert broken.code == 2
-    assert "the list of prices failed" in broken.out
+
+
+def test_a_list_of_prices_that_cannot_be_read_is_a_fault() -> None:
+    """Alone, and beside other faults."""
+    words = "AVR_PRICES_FILE=/no/such.toml: No such file or directory; expected a list of prices"
+    alone = explain("--json", OPENAI_API_KEY=KEY, AVR_PRICES_FILE="/no/such.toml")
+    beside = explain(AVR_PRICES_FILE="/no/such.toml", PORT="x")
+    for ran in (alone, beside):
+        assert ran.code == 2
+        assert words in ran.out
+    assert "PORT=x: expected" in beside.out
 
 
 def test_json_has_all_of_it() -> None:

@@ -90,6 +90,28 @@ def test_a_limit_of_cost_without_a_price_is_refused() -> None:
     assert "AVR_MAX_TOKENS_PER_CALL" in ran.stderr
 
 
+@pytest.mark.parametrize("what", ["missing", "malformed", "a directory", "not text"])
+def test_a_list_of_prices_that_cannot_be_read_is_refused(what: str, tmp_path: Path) -> None:
+    """Exit code 2, alone and beside every other fault. In the log only, it would be missed, and
+    with it the cost of every call."""
+    path = tmp_path / "prices.toml"
+    if what == "malformed":
+        path.write_text("[[price]]\nmodels = gpt\n")
+    elif what == "a directory":
+        path.mkdir()
+    elif what == "not text":
+        path.write_bytes(b"\xff\xfe\x00")
+    ran = run_serve(OPENAI_API_KEY=KEY, PORT="0", AVR_HOST="127.0.0.1", AVR_PRICES_FILE=str(path))
+    assert ran.returncode == 2
+    assert f"AVR_PRICES_FILE={path}: " in ran.stderr
+    assert "expected a list of prices in TOML" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    ran = run_serve(AVR_PRICES_FILE=str(path), AVR_RESAMPLER="y")
+    assert ran.returncode == 2
+    for name in ("OPENAI_API_KEY", "AVR_RESAMPLER=y", f"AVR_PRICES_FILE={path}: "):
+        assert name in ran.stderr
+
+
 @contextmanager
 def served(port: int, stderr: int | None, *closing: str) -> Iterator[subprocess.Popen[bytes]]:
     """A bridge on this port, its log on this descriptor; killed at the end."""
