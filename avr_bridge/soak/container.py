@@ -21,6 +21,7 @@ import trio
 
 from avr_bridge.errors import AvrBridgeError
 from avr_bridge.soak.child import open_child
+from avr_bridge.telemetry.version import USER_AGENT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -180,7 +181,10 @@ async def tasks_of(url: str, headers: Mapping[str, str]) -> int | None:
     try:
         with trio.fail_after(ASK_S):
             async with httpx2.AsyncClient(trust_env=False) as client:
-                answer = await client.get(f"http://{parts.netloc}/healthz", headers=dict(headers))
+                answer = await client.get(
+                    f"http://{parts.netloc}/healthz",
+                    headers={"User-Agent": USER_AGENT, **headers},
+                )
         told = answer.json()
     except (httpx2.HTTPError, trio.TooSlowError, ValueError):
         return None

@@ -9,7 +9,6 @@ Labels have few values: no call's id, and of tools only those that exist.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -31,6 +30,7 @@ from avr_bridge.telemetry.journal import (
     WaitedTooLong,
 )
 from avr_bridge.telemetry.summary import EndReason
+from avr_bridge.telemetry.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -132,7 +132,7 @@ class Metrics:
         self._dropped_ms = 0.0
         self._live = live
         self._worker = str(worker)
-        self._gauge("info", "The bridge's version.", "version").labels(_version()).set(1)
+        self._gauge("info", "The bridge's version.", "version").labels(VERSION).set(1)
         self._gauge("workers", "Processes that carry calls.").set(1)
         self._began = self._counter("calls_started", "Calls that began, by transport.", "transport")
         self._ended = self._counter("calls_ended", "Calls that ended, by end reason.", "reason")
@@ -321,13 +321,6 @@ class Metrics:
         return Histogram(
             f"avr_bridge_{name}_seconds", meaning, labels, buckets=buckets, registry=self.registry
         )
-
-
-def _version() -> str:
-    try:
-        return version("avr-bridge")
-    except PackageNotFoundError:  # run from a folder that was never installed
-        return "unknown"
 
 
 def _gauge_now(name: str, meaning: str, value: float) -> Metric:

@@ -1,6 +1,7 @@
-"""One HTTP request of a tool or of call control: bounded in size, its errors in words.
+"""One HTTP request of the bridge: bounded in size, its errors in words.
 
-Sets no deadline: the caller does.
+Of tools, of call control, of the webhook, for a call's instructions. Sets no deadline: the caller
+does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import httpx2
 import trio
 
 from avr_bridge.errors import ConfigError, ToolError
+from avr_bridge.telemetry.version import USER_AGENT
 
 if TYPE_CHECKING:
     import ssl
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "ask", "prepare_tls"]
 
 HTTP_OK = range(200, 300)
-UNPACKED = {"Accept-Encoding": "identity"}
+USUAL = {"Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+"""Whoever reads a server's log shall know who asked. What a tool's file says goes before."""
+
 PACKINGS = ("gzip", "x-gzip", "deflate")
 """What is unpacked where a server packs all the same, by us and up to the limit: the client would
 unpack a chunk in one go, and a small packed answer can be a huge unpacked one."""
@@ -81,7 +85,7 @@ async def ask(
     Args:
         method: GET, POST, ...
         url: Absolute address with its query.
-        headers: Besides the usual ones.
+        headers: Besides the usual ones, or in their place.
         body: A JSON value; None sends no body.
         content: A body as it is, in place of `body`.
         most_bytes: What is longer is left unread.
@@ -93,11 +97,9 @@ async def ask(
     try:
         async with (
             httpx2.AsyncClient(
-                verify=prepare_tls(), timeout=None, trust_env=through_proxy
+                verify=prepare_tls(), timeout=None, trust_env=through_proxy, headers=USUAL
             ) as client,
-            client.stream(
-                method, url, headers={**UNPACKED, **headers}, json=body, content=content
-            ) as answer,
+            client.stream(method, url, headers=headers, json=body, content=content) as answer,
         ):
             data = b""
             # Cancelling unwinds the client's nested generators, which `break` would leave behind.

@@ -6,6 +6,7 @@ import gzip
 import json
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import compress
 
@@ -13,13 +14,13 @@ import pytest
 import structlog
 import trio
 
-from avr_bridge import ToolsConfig
+import avr_bridge
+from avr_bridge import ToolsConfig, __version__
 from avr_bridge.tools import CallContext, Toolbox, load_tools
 from avr_bridge.tools.toolbox import CUT_MARK, MAX_OUTPUT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
-    from pathlib import Path
 
 LIMIT_S = 10
 CALL = CallContext("u-1", {"from": "600"})
@@ -99,6 +100,32 @@ async def test_arguments_are_posted(tmp_path: Path) -> None:
     assert service.line == "POST /path?own=1 HTTP/1.1"
     assert json.loads(service.body) == {"a": "ü", "b": [1]}
     assert {"x-avr-uuid: u-1", "authorization: bearer hush"} <= set(service.headers)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, f"user-agent: avr-bridge/{__version__}"),
+        ({"user-agent": "shop 2"}, "user-agent: shop 2"),
+    ],
+)
+async def test_who_asks_is_said(tmp_path: Path, given: dict[str, str], sent: str) -> None:
+    """The bridge with its version, not its HTTP library; unless the tool's file says another."""
+    service = Service()
+    async with open_tool(tmp_path, service, headers=given) as box:
+        await box.run("it", "{}", CALL)
+    assert [line for line in service.headers if line.startswith("user-agent:")] == [sent]
+
+
+def test_requests_are_made_in_one_place() -> None:
+    """What holds of `ask` holds of every request of the bridge; the load generator has its own."""
+    package = Path(avr_bridge.__file__).parent
+    places = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if "httpx2.AsyncClient" in file.read_text()
+    }
+    assert places == {"tools/web.py", "soak/container.py"}
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

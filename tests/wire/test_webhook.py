@@ -16,10 +16,23 @@ import httpx2
 import pytest
 import trio
 
-from avr_bridge import BridgeConfig, LogConfig, ModelConfig, Secret, ServerConfig, TalkConfig, serve
+from avr_bridge import (
+    BridgeConfig,
+    LogConfig,
+    ModelConfig,
+    Secret,
+    ServerConfig,
+    TalkConfig,
+    __version__,
+    serve,
+)
+from avr_bridge.server.webhook import CallWebhook
 from avr_bridge.server.webhook_record import CallRecord, headers_of
+from avr_bridge.telemetry.journal import CallBegan, CallEnded
 from avr_bridge.testing import SimulatedRealtime, open_simulated_call
 from avr_bridge.tools.web import ask
+from tests.unit.test_summary import ENDED
+from tests.wire.test_tools_http import Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +119,25 @@ async def test_the_examples_receiver_refuses_what_is_not_signed(
             )
             statuses.append(answer.status)
     assert statuses == [401, 401, 204]
+
+
+async def test_a_record_says_which_bridge_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its version, for the receiver's log."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    service = Service()
+    with trio.fail_after(LIMIT_S):
+        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        address = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/calls"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.serve_listeners, service.serve, [listener])
+            webhook = CallWebhook(address, None)
+            nursery.start_soon(webhook.run)
+            webhook.listen("u-1", CallBegan(0.0, "u-1", {}, "websocket"))
+            webhook.listen("u-1", CallEnded(1.0, ENDED))
+            await webhook.finish(trio.current_time() + LIMIT_S)
+            nursery.cancel_scope.cancel()
+    assert webhook.statistics().delivered == 1
+    assert f"user-agent: avr-bridge/{__version__}" in service.headers
 
 
 async def wait_for(event: str, log: list[dict[str, object]]) -> dict[str, object]:

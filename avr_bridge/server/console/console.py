@@ -5,7 +5,6 @@ Listens to every call's journal. The routes are `routes.py`'s; it knows no HTTP.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from avr_bridge.net.rhythm import the_rhythm
 from avr_bridge.server.console.board import Board, told
 from avr_bridge.server.console.feed import Feed, FeedBody
 from avr_bridge.server.console.settings_shown import settings_shown
+from avr_bridge.telemetry.version import VERSION
 
 if TYPE_CHECKING:
     from avr_bridge.config import BridgeConfig
@@ -65,7 +65,7 @@ class Console:
     def settings(self) -> dict[str, Any]:
         """The settings in force, without secrets."""
         return {
-            "version": _version(),
+            "version": VERSION,
             "model": self._config.model.model,
             "sections": settings_shown(self._config),
         }
@@ -77,7 +77,7 @@ class Console:
     def _hello(self) -> dict[str, Any]:
         return {
             "type": "hello",
-            "version": _version(),
+            "version": VERSION,
             "model": self._config.model.model,
             "process": os.getpid(),
             "worker": None if self._seat is None else self._seat.number,
@@ -97,10 +97,3 @@ class Console:
             "lag_ms": round(self._door.lag_ms, 1),
             "load": round(the_rhythm().load, 3),
         }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("avr-bridge")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"  # run from a copy that nobody installed
