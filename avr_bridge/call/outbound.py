@@ -188,6 +188,7 @@ class _OutboundPump:
         self._loop = None
         self._playout.clear()
         self._finished.clear()
+        self._turns.answer_over()
         self._playout.push(clip_in(self._format, words.pcm), LAST_WORDS_ITEM)
         self._playout.finish()
         self._finished[LAST_WORDS_ITEM] = lambda _item_id: words.heard()
@@ -202,6 +203,12 @@ class _OutboundPump:
             if self._teller is not None:
                 get_logger().warning("no word of what was played", call=self._stats.uuid)
             heard(item_id)
+            self._note_over()
+
+    def _note_over(self) -> None:
+        """An item was heard, perhaps the last one of an answer."""
+        if not self._to_be_heard and not self._answering:
+            self._turns.answer_over()
 
     def _tell_ends_of(self, stopped: list[Heard]) -> None:
         """Items that were over and played when everything stopped, before their mark came back."""
@@ -222,7 +229,8 @@ class _OutboundPump:
             _, item_id, heard = self._to_be_heard.popleft()
             heard(item_id)
             if item_id == played:
-                return
+                break
+        self._note_over()
 
     async def send_due_frames(self) -> None:
         """Send the frames whose time has come, in one message."""
@@ -377,3 +385,5 @@ class _OutboundPump:
                 await self._transport.send(Interruption())
                 now_s = trio.current_time()
             self._turns.interrupted(order.since_s, now_s, heard, error_ms)
+        else:
+            self._turns.answer_over()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from avr_bridge.telemetry.journal import (
+    AnswerOver,
     AnswerStarted,
     FirstSound,
     Interrupted,
@@ -33,6 +34,7 @@ class TurnClock:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._waits_since_s: float | None = None
+        self._agent_speaks = False
 
     def speech_started(self) -> None:
         """The model hears the caller: what they waited for is no answer to what comes now."""
@@ -53,8 +55,15 @@ class TurnClock:
         """The first sound of an answer leaves."""
         now_s, since_s = trio.current_time(), self._waits_since_s
         self._waits_since_s = None
+        self._agent_speaks = True
         latency_ms = None if since_s is None else (now_s - since_s) * 1000
         self._journal.tell(AnswerStarted(now_s, latency_ms))
+
+    def answer_over(self) -> None:
+        """Nothing is heard any more, and nothing waits. Told once of an answer that had begun."""
+        if self._agent_speaks:
+            self._agent_speaks = False
+            self._journal.tell(AnswerOver(trio.current_time()))
 
     def interrupted(
         self,
@@ -66,5 +75,6 @@ class TurnClock:
         """The caller's side was told at `told_s` to play nothing more, which was wanted since
         `since_s`."""
         heard_ms = next((float(item.heard_ms) for item in heard if not item.whole), None)
+        self._agent_speaks = False
         stop_ms = (told_s - since_s) * 1000
         self._journal.tell(Interrupted(told_s, stop_ms, heard_ms, position_error_ms))

@@ -20,6 +20,7 @@ from avr_bridge.telemetry.summary import CallSummary
 from avr_bridge.telemetry.usage import Usage
 
 __all__ = [
+    "AnswerOver",
     "AnswerStarted",
     "CallBegan",
     "CallEnded",
@@ -113,6 +114,12 @@ class AnswerStarted(Moment):
     """
 
     latency_ms: float | None
+
+
+@attrs.frozen
+class AnswerOver(Moment):
+    """The caller has heard to its end what was being said, and nothing waits behind it. Of what is
+    stopped before that, `Interrupted` tells in its place."""
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ from avr_bridge.audio.sounds import read_clip
 from avr_bridge.audio.transcode import Encoder, clip_in
 from avr_bridge.call.farewell import say_farewell
 from avr_bridge.caller.chan_websocket import LEAD_MS
+from avr_bridge.telemetry.journal import AnswerOver, Moment
 from avr_bridge.telemetry.metrics import Metrics
 from avr_bridge.testing import (
     CallTool,
@@ -157,7 +158,12 @@ async def test_each_item_is_marked_behind_its_last_frame(autojump_clock: Clock) 
     ahead, and each comes back when its sound was played."""
     one, two = b"\x00\x20\x00\xe0" * 4000, b"\x00\x30\x00\xd0" * 6000  # 1 s, 1.5 s
     script = Script([[Say(one, 8000, "one"), Say(two, 8000, "two")]], then=Silence())
-    async with place_leg(SimulatedRealtime(script, FAST)) as call:
+    over: list[Moment] = []
+
+    def listen(_uuid: str, moment: Moment) -> None:
+        over.extend([moment] if isinstance(moment, AnswerOver) else [])
+
+    async with place_leg(SimulatedRealtime(script, FAST), listeners=[listen]) as call:
         await trio.sleep(6)
     leg = call.leg
     marks = [entry for entry in leg.received if entry.text.startswith("MARK_MEDIA")]
@@ -166,6 +172,7 @@ async def test_each_item_is_marked_behind_its_last_frame(autojump_clock: Clock) 
     first_s = leg.media[0][0]
     assert played[0].at_s - first_s == pytest.approx(1.0, abs=0.045)
     assert played[1].at_s - first_s == pytest.approx(2.5, abs=0.065)
+    assert [one.at_s for one in over] == [pytest.approx(played[1].at_s, abs=0.001)]
 
 
 # -- interruptions --------------------------------------------------------------------------------

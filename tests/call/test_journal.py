@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from avr_bridge import EndReason, LogConfig, run_call
+from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerLeft,
@@ -17,7 +18,9 @@ from avr_bridge.caller.transport import (
     Leaving,
     TranscriptOut,
 )
+from avr_bridge.server.console.board import Board
 from avr_bridge.telemetry.journal import (
+    AnswerOver,
     AnswerStarted,
     CallBegan,
     CallEnded,
@@ -84,7 +87,7 @@ async def test_a_call_from_its_beginning_to_its_end(autojump_clock: Clock, quest
         *("ResponseDone", "ResponseDone"),  # the greeting: Echo says nothing, and is asked again
         *("SpeechStarted", "SpeechStopped"),
         *("FirstSound", "AnswerStarted", "Transcribed", "Transcript"),
-        *("ResponseDone", "Transcript", "CallEnded"),
+        *("ResponseDone", "Transcript", "AnswerOver", "CallEnded"),
     ]
     began, ended = call.moments[0], call.moments[-1]
     assert began == CallBegan(0.0, UUID, {"from": "+15550100"}, "embedded")
@@ -155,6 +158,52 @@ async def test_recordings_are_no_answers(
     (first,) = all_of(call, FirstSound)
     assert first.at_s == pytest.approx(first_sound_s(call.caller), abs=0.001)
     assert told(call)[-1] == "CallEnded"
+
+
+@pytest.mark.parametrize(
+    ("words", "transcription_ms"), [("the same", 400), ("", 400), ("the same", 15_000)]
+)
+async def test_an_answer_is_over_when_it_was_heard(
+    autojump_clock: Clock, question: bytes, words: str, transcription_ms: float
+) -> None:
+    """Also one that has no transcript, and one whose transcript waits for that of the caller's
+    words: the console shows that nobody speaks."""
+    board = Board()
+    script = Script([[], [], [Say(question, 8000, words), Say(question, 8000, words)]])
+    simulator = SimulatedRealtime(script, SimulatorOptions(transcription_ms=transcription_ms))
+    async with place_call(simulator, listeners=[board.hear]) as call:
+        call.caller.start()
+        await call.caller.be_silent(1)
+        await call.caller.say(question)
+        await call.caller.be_silent(2)
+        assert state_on(board) == "agent speaks"
+        await call.caller.be_silent(2 * PCM16_8K.ms(len(question)) / 1000)
+        assert state_on(board) == "listening"
+    (started,), (over,) = all_of(call, AnswerStarted), all_of(call, AnswerOver)
+    assert over.at_s - started.at_s == pytest.approx(2 * len(question) / 16_000, abs=0.1)
+
+
+def state_on(board: Board) -> str:
+    view = board.view(UUID, trio.current_time())
+    assert view is not None
+    return str(view["state"])
+
+
+@pytest.mark.parametrize("words", ["long", ""])
+async def test_an_answer_that_is_cut_is_over(
+    autojump_clock: Clock, question: bytes, words: str
+) -> None:
+    """By the caller: `Interrupted` says so. The model has no more to say, and nobody speaks."""
+    board = Board()
+    script = Script([[Say(question * 4, 8000, words)]], then=Silence())
+    async with place_call(SimulatedRealtime(script), listeners=[board.hear]) as call:
+        call.caller.start()
+        await call.caller.wait_for(AudioOut, 10)
+        await call.caller.say(question)
+        await call.caller.be_silent(3)
+        assert state_on(board) == "listening"
+    assert len(all_of(call, Interrupted)) == 1
+    assert all_of(call, AnswerOver) == []
 
 
 async def test_a_barge_in(autojump_clock: Clock, question: bytes) -> None:

@@ -10,6 +10,7 @@ import pytest
 from avr_bridge import CallSummary, EndReason
 from avr_bridge.server.console.board import Board, State, told
 from avr_bridge.telemetry.journal import (
+    AnswerOver,
     AnswerStarted,
     CallBegan,
     CallEnded,
@@ -80,11 +81,13 @@ def state_after(*moments: Moment) -> str:
         ([READY, SpeechStarted(11.0)], State.CALLER),
         ([READY, SpeechStarted(11.0), SpeechStopped(12.0)], State.THINKING),
         ([READY, AnswerStarted(11.0, None)], State.AGENT),
-        ([READY, AnswerStarted(11.0, 500.0), Transcript(13.0, "agent", "words")], State.LISTENING),
+        ([READY, AnswerStarted(11.0, 500.0), AnswerOver(13.0)], State.LISTENING),
+        ([READY, AnswerStarted(11.0, 500.0), Transcript(13.0, "agent", "words")], State.AGENT),
         ([READY, AnswerStarted(11.0, 500.0), Transcript(13.0, "user", "words")], State.AGENT),
         ([READY, AnswerStarted(11.0, 5.0), SpeechStarted(12.0)], State.CALLER),
         ([READY, SpeechStarted(12.0), Interrupted(12.1, 5.0, 400.0)], State.CALLER),
         ([READY, AnswerStarted(11.0, 5.0), Interrupted(12.0, 5.0, None)], State.LISTENING),
+        ([READY, AnswerStarted(11.0, 5.0), SpeechStarted(12.0), AnswerOver(12.1)], State.CALLER),
         ([READY, ToolStarted(11.0, "crm")], State.TOOL),
         ([READY, ToolStarted(11.0, "crm"), ToolDone(12.0, "crm", "ok", 9.0)], State.THINKING),
         ([READY, ToolDone(12.0, "never_begun", "ok", 9.0)], State.LISTENING),
@@ -167,6 +170,7 @@ def test_no_words_are_told() -> None:
         SpeechStarted(1.0),
         SpeechStopped(1.0),
         AnswerStarted(1.0, None),
+        AnswerOver(1.0),
         Interrupted(1.0, 1.0, None),
         KeyPressed(1.0, "1"),
         Transcript(1.0, "agent", "words", cut=True),

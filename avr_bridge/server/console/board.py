@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from avr_bridge.telemetry.journal import (
+    AnswerOver,
     AnswerStarted,
     CallBegan,
     CallEnded,
@@ -93,8 +94,8 @@ class _Call:
             case Interrupted():
                 self.interruptions += 1
                 self._falls_silent()
-            case Transcript(role="agent"):
-                self._falls_silent()  # it is told when the answer was heard
+            case AnswerOver():
+                self._falls_silent()
             case ToolStarted(name=name):
                 self.tools[name] = self.tools.get(name, 0) + 1
                 self.state = State.TOOL
@@ -189,7 +190,7 @@ def told(moment: Moment) -> dict[str, Any] | None:
                 "detail": summary.detail,
                 "duration_ms": _rounded(summary.duration_s * 1000),
             }
-        case SpeechStarted() | SpeechStopped() | KeyPressed() | SessionRenewed():
+        case SpeechStarted() | SpeechStopped() | AnswerOver() | KeyPressed() | SessionRenewed():
             fields = {}
         case _:
             return None

@@ -23,6 +23,7 @@ const WORDS = {
   speech_stopped: () => 'you have stopped',
   answer_started: ({ latency_ms }) =>
     latency_ms === null ? 'the agent speaks' : `the agent speaks, ${ms(latency_ms)} later`,
+  answer_over: () => 'the agent has spoken',
   interrupted: ({ stop_ms, heard_ms }) =>
     heard_ms === null
       ? `interrupted, silent after ${ms(stop_ms)}`
