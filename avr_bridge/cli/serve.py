@@ -25,7 +25,8 @@ from avr_bridge.config import BridgeConfig, Reading
 from avr_bridge.errors import ConfigError
 from avr_bridge.sections import MOST_WORKERS
 from avr_bridge.server.console.announce import announce_console
-from avr_bridge.server.workers_parent import WorkersParent, usable_cores, worker_command
+from avr_bridge.server.workers_parent import WorkersParent, usable_cores
+from avr_bridge.server.workers_place import worker_command
 from avr_bridge.telemetry import configure_logging, get_logger
 from avr_bridge.telemetry.budget import price_faults
 from avr_bridge.telemetry.prices import prices_file_fault

@@ -14,16 +14,14 @@ import selectors
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
 from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_board import Board, Standing
-from avr_bridge.server.workers_orders import DRAIN, HURRY, OPEN
+from avr_bridge.server.workers_orders import DRAIN, HURRY
+from avr_bridge.server.workers_place import WorkerPlace, restart_pause_s, status_words
 from avr_bridge.server.workers_watch import KILL_S, SILENT_S, Watch
 from avr_bridge.telemetry import get_logger
 
@@ -32,12 +30,11 @@ if TYPE_CHECKING:
 
     from avr_bridge.config import BridgeConfig
 
-__all__ = ["WorkersParent", "restart_pause_s", "usable_cores", "worker_command"]
+__all__ = ["WorkersParent", "usable_cores"]
 
 BACKLOG = 1024  # as of one process alone: `serve.py`
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 LASTED_S = 30.0
 """A worker that ran so long did not die of its start: the next pause is the first again."""
 
@@ -57,49 +54,6 @@ def usable_cores(quota: Path = CPU_QUOTA) -> int:
     return max(cores, 1)
 
 
-def restart_pause_s(deaths: int) -> float:
-    """How long to wait before a worker is replaced that died so often in a row, from 1 on."""
-    return float(min(FIRST_PAUSE_S * 2 ** min(deaths - 1, 10), LONGEST_PAUSE_S))
-
-
-def worker_command(arguments: Sequence[str]) -> list[str]:
-    """How this program is started again, in the way that it was, with other arguments."""
-    script = Path(sys.argv[0])
-    if script.name != "__main__.py" and script.stem == "avr-bridge" and script.is_file():
-        return [sys.executable, str(script), *arguments]
-    return [sys.executable, "-m", "avr_bridge", *arguments]
-
-
-@attrs.define(eq=False)
-class _Child:
-    """A worker's place, and who is in it now: `process` and `channel`, or nobody."""
-
-    number: int
-    process: subprocess.Popen[bytes] | None = None
-    channel: socket.socket | None = None
-    ready: bool = False
-    started_s: float = 0.0
-    begun_s: float = 0.0
-    hangs: bool = False
-    killed: bool = False
-    due_s: float = 0.0
-    deaths: int = 0
-
-    def begin(self) -> None:
-        self.begun_s = time.monotonic()
-        self.tell(OPEN)
-
-    def tell(self, order: bytes) -> None:
-        if self.channel is not None:
-            with contextlib.suppress(OSError):  # it is dying: its end is seen elsewhere
-                self.channel.send(order)
-
-    def kill(self, number: signal.Signals) -> None:
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.process.pid, number)
-
-
 class WorkersParent:
     """One run of several workers on one port.
 
@@ -112,7 +66,7 @@ class WorkersParent:
     def __init__(self, config: BridgeConfig, workers: int, command: Sequence[str]) -> None:
         self._config = config
         self._command = command
-        self._children = [_Child(number) for number in range(1, workers + 1)]
+        self._children = [WorkerPlace(number) for number in range(1, workers + 1)]
         self._log = get_logger()
         self._board: Board
         self._listening: list[socket.socket] = []
@@ -183,7 +137,7 @@ class WorkersParent:
                 self._log.error("a worker cannot be started", worker=child.number, error=str(error))
                 self._note_death(child)
 
-    def _start(self, child: _Child) -> None:
+    def _start(self, child: WorkerPlace) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             listening, *audiosocket = [sock.fileno() for sock in self._listening]
@@ -202,7 +156,7 @@ class WorkersParent:
         child.hangs = child.killed = False
         self._selector.register(ours, selectors.EVENT_READ, child)
 
-    def _hear(self, child: _Child) -> None:
+    def _hear(self, child: WorkerPlace) -> None:
         """A worker is ready, or has closed its end and will be dead in a moment."""
         if child.channel is None:
             return
@@ -276,7 +230,7 @@ class WorkersParent:
                     child.process.returncode = os.waitstatus_to_exitcode(status)
                     self._note_end(child, child.process.returncode)
 
-    def _note_end(self, child: _Child, code: int) -> None:
+    def _note_end(self, child: WorkerPlace, code: int) -> None:
         child.process = None
         self._hang_up(child)
         calls = self._board.standing(child.number).calls
@@ -284,14 +238,14 @@ class WorkersParent:
         if self._signals:
             if code:
                 self._log.error(
-                    "a worker died", worker=child.number, status=_words(code), calls=calls
+                    "a worker died", worker=child.number, status=status_words(code), calls=calls
                 )
             return
         log = self._log.error if code else self._log.warning
-        log("a worker died", worker=child.number, status=_words(code), calls=calls)
+        log("a worker died", worker=child.number, status=status_words(code), calls=calls)
         self._note_death(child)
 
-    def _note_death(self, child: _Child) -> None:
+    def _note_death(self, child: WorkerPlace) -> None:
         """Have it replaced in a while; or end if the bridge cannot even start."""
         if not self._open:
             self._exit_code = self._exit_code or 1
@@ -302,7 +256,7 @@ class WorkersParent:
         child.deaths = 1 if lasted else child.deaths + 1
         child.due_s = now_s + restart_pause_s(child.deaths)
 
-    def _hang_up(self, child: _Child) -> None:
+    def _hang_up(self, child: WorkerPlace) -> None:
         if child.channel is not None:
             self._selector.unregister(child.channel)
             child.channel.close()
@@ -384,13 +338,3 @@ def _woken_by_signals() -> Iterator[socket.socket]:
             signal.set_wakeup_fd(wakeup_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _words(code: int) -> str:
-    """An exit status, such as ``exit code 1`` or ``SIGKILL``."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -25,7 +25,8 @@ from avr_bridge.server.workers_board import (
     Standing,
     patience_s,
 )
-from avr_bridge.server.workers_parent import restart_pause_s, usable_cores, worker_command
+from avr_bridge.server.workers_parent import usable_cores
+from avr_bridge.server.workers_place import restart_pause_s, worker_command
 from avr_bridge.server.workers_watch import KILL_S, LATE_S, LOOK_EVERY_S, SILENT_S, Watch
 
 if TYPE_CHECKING:
