@@ -22,7 +22,7 @@ from avr_bridge.server.console.announce import announce_console
 from avr_bridge.server.workers_board import Board, Standing
 from avr_bridge.server.workers_orders import DRAIN, HURRY
 from avr_bridge.server.workers_place import WorkerPlace, restart_pause_s, status_words
-from avr_bridge.server.workers_watch import KILL_S, SILENT_S, Watch
+from avr_bridge.server.workers_watch import RUNNING, STARTING, Patience, Watch
 from avr_bridge.telemetry import get_logger
 
 if TYPE_CHECKING:
@@ -61,9 +61,18 @@ class WorkersParent:
         config: All settings; of its own it uses only those of the server.
         workers: How many.
         command: Starts a worker; what `Worker.from_words` takes is put behind it.
+        starting: How long a worker may take until it is ready.
     """
 
-    def __init__(self, config: BridgeConfig, workers: int, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        config: BridgeConfig,
+        workers: int,
+        command: Sequence[str],
+        *,
+        starting: Patience = STARTING,
+    ) -> None:
+        self._starting = starting
         self._config = config
         self._command = command
         self._children = [WorkerPlace(number) for number in range(1, workers + 1)]
@@ -121,7 +130,7 @@ class WorkersParent:
     def _pause_s(self) -> float | None:
         """Until something is to be done unasked; None: nothing is."""
         due_s = [child.due_s for child in self._children if not (child.process or self._signals)]
-        look_s = self._watch.due_s if self._open and not self._signals else math.inf
+        look_s = math.inf if self._signals else self._watch.due_s
         next_s = min([*due_s, look_s, self._kill_at_s])
         return None if next_s == math.inf else max(next_s - time.monotonic(), 0.0)
 
@@ -167,7 +176,7 @@ class WorkersParent:
         if not said:
             self._hang_up(child)
             return
-        child.ready = True
+        child.ready, child.hangs = True, False
         if self._open:
             child.begin()
             self._log.info("a worker was replaced", worker=child.number)
@@ -176,7 +185,6 @@ class WorkersParent:
 
     def _open_port(self) -> None:
         self._open = True
-        self._watch = Watch(time.monotonic())
         for sock in self._listening:
             sock.listen(BACKLOG)
         for child in self._children:
@@ -194,25 +202,29 @@ class WorkersParent:
         announce_console(self._config.server, addresses[:1])
 
     def _look_for_hung(self) -> None:
-        """Tell of a worker whose event loop stands still, and kill it in the end; in the bridge's
-        own drain `_kill_in_time` does."""
+        """Tell of a worker whose event loop stands still, or that does not become ready, and kill
+        it in the end; in the bridge's own drain `_kill_in_time` does."""
         now_s = time.monotonic()
-        if not self._open or self._signals or not self._watch.look(now_s):
+        if self._signals or not self._watch.look(now_s):
             return
         for child in self._children:
-            if not child.process or not child.ready or child.killed:
+            waits_for_others = child.ready and not self._open
+            if not child.process or child.killed or waits_for_others:
                 continue
             standing = self._board.standing(child.number)
-            silent_s = self._watch.silent_s(standing.beat_s, child.begun_s, now_s)
+            since_s = child.begun_s if child.ready else child.started_s
+            patience = RUNNING if child.ready else self._starting
+            silent_s = self._watch.silent_s(standing.beat_s, since_s, now_s)
             told = {"worker": child.number, "silent_s": round(silent_s, 1), "calls": standing.calls}
-            if silent_s >= KILL_S:
+            if silent_s >= patience.killed_s:
                 child.killed = True
                 self._log.error("a worker hangs and is killed", **told)
                 child.kill(signal.SIGKILL)
-            elif silent_s >= SILENT_S and not child.hangs:
+            elif silent_s >= patience.told_s and not child.hangs:
                 child.hangs = True
-                self._log.warning("a worker does not answer", **told)
-            elif child.hangs and now_s - standing.beat_s < SILENT_S:
+                ready = "a worker does not answer" if child.ready else "a worker is not ready"
+                self._log.warning(ready, **told)
+            elif child.ready and child.hangs and now_s - standing.beat_s < patience.told_s:
                 child.hangs = False
                 self._log.info("a worker answers again", worker=child.number)
 

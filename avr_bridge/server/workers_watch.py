@@ -5,7 +5,9 @@ Arithmetic for `workers_parent.py` on a given "now"; it reads no clock, and kill
 
 from __future__ import annotations
 
-__all__ = ["KILL_S", "LOOK_EVERY_S", "SILENT_S", "Watch"]
+import attrs
+
+__all__ = ["KILL_S", "LOOK_EVERY_S", "SILENT_S", "STARTING", "Patience", "Watch"]
 
 LOOK_EVERY_S = 1.0
 
@@ -15,6 +17,21 @@ of garbage, keeps a worker from its beat for a quarter of a second, seldom for o
 
 KILL_S = 20.0
 """Without a beat. Nobody in its calls has heard a word for so long, and most have hung up."""
+
+
+@attrs.frozen
+class Patience:
+    """How long a worker is waited for: until the log says so, and until it is killed."""
+
+    told_s: float
+    killed_s: float
+
+
+RUNNING = Patience(SILENT_S, KILL_S)
+
+STARTING = Patience(20.0, 60.0)
+"""From its start until it has loaded all and says so: 1 s and the time of the tools' own imports,
+on a machine whose other workers may all start at once."""
 
 LATE_S = 1.0
 """A parent that looks so much later than it wanted was held up itself: the machine was suspended,
@@ -46,7 +63,7 @@ class Watch:
 
         Args:
             beat_s: Its last beat; 0: none yet.
-            begun_s: When it was told to begin.
+            begun_s: When it was told to begin, or started.
             now_s: Of the same clock.
         """
         return now_s - max(beat_s, begun_s, self._awake_since_s)
