@@ -19,7 +19,7 @@ from avr_bridge.call.orders import WaitingSound
 from avr_bridge.call.toolwork import ControlJob, ToolJob
 from avr_bridge.caller.transport import ErrorOut, TranscriptOut
 from avr_bridge.errors import UpstreamClosed
-from avr_bridge.telemetry import ContentLog, LogBrake
+from avr_bridge.telemetry import Brake, ContentLog, LogBrake
 from avr_bridge.telemetry.budget import Budget
 from avr_bridge.telemetry.journal import ResponseDone, Transcribed, Transcript, WaitedTooLong
 from avr_bridge.telemetry.prices import load_prices
@@ -105,7 +105,7 @@ class Talk:
         self._budget = Budget(config.talk)
         self._wrapping_up = False
         self._log = log
-        self._brake = LogBrake(log)
+        self._brake, self._caller_brake = LogBrake(log), Brake()
         self._also_due_s = also_due_s
         self._content = ContentLog(config.log, log)
         self._sound = AnswerSound(
@@ -277,7 +277,8 @@ class Talk:
                     plain = text.removesuffix(CUT_MARK) if cut else text
                     self._journal.tell(Transcript(trio.current_time(), role, plain, cut))
                 case Tell(message=message):
-                    self._orders.give(ErrorOut(message))
+                    if self._caller_brake.lets_through(trio.current_time()):
+                        self._orders.give(ErrorOut(message))
                 case FormatsAgreed():
                     self._formats_agreed(action)
                 case Note(event=event, fields=fields, severe=True):

@@ -8,23 +8,21 @@ import pytest
 import trio
 
 from avr_bridge import CallFailed, EndReason, run_call
+from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.call.conversation import MOST_LOSSES
 from avr_bridge.call.inbound import MOST_FAULTS_TOLD
 from avr_bridge.call.orders import ORDERS_WAITING
 from avr_bridge.caller.transport import CallerEvent, CallerFault, ErrorOut
-from avr_bridge.testing import read_wav
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import (
     Close,
     Drop,
-    Emit,
     Say,
     Script,
     Silence,
     SimulatedRealtime,
     SimulatorOptions,
 )
-from avr_bridge.testing.wav import clip
 from tests.call.conftest import KEY, config, place_call
 
 if TYPE_CHECKING:
@@ -199,11 +197,9 @@ async def test_cancelled_from_outside(
 
 async def test_a_caller_that_does_not_read(autojump_clock: Clock) -> None:
     """What waits for a stalled caller is bounded; then the call ends with its own reason."""
-    error = Emit({"type": "error", "error": {"type": "x", "code": "y", "message": "words"}})
-    say = Say(read_wav(clip("question")), 8000, "question")
-    async with place_call(
-        SimulatedRealtime(Script([[say, *[error] * (ORDERS_WAITING + 10)]]))
-    ) as call:
+    pcm = bytes(PCM16_8K.bytes_of_ms(10 * (ORDERS_WAITING + 100)))
+    options = SimulatorOptions(speed=100, delta_ms=(10,))
+    async with place_call(SimulatedRealtime(Script([[Say(pcm, 8000, "long")]]), options)) as call:
         call.caller.stop_reading()
         call.caller.start()
         await trio.sleep(4 + LIMIT_S)

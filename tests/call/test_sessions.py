@@ -12,7 +12,7 @@ import trio
 
 from avr_bridge import EndReason, TalkConfig
 from avr_bridge.call import standby
-from avr_bridge.caller.transport import AudioOut, DtmfDigit, TranscriptOut
+from avr_bridge.caller.transport import AudioOut, DtmfDigit, ErrorOut, TranscriptOut
 from avr_bridge.testing.ami import SimulatedAmi
 from avr_bridge.testing.faults import (
     CutAfter,
@@ -433,11 +433,12 @@ async def test_a_fallback_transfer_that_fails_is_a_warning(autojump_clock: Clock
     assert line["failure"]
 
 
-async def test_a_model_that_floods_errors_does_not_fill_the_log(
+async def test_a_model_that_floods_errors_fills_neither_the_log_nor_the_caller(
     autojump_clock: Clock, log: Any
 ) -> None:
     """Three thousand at once: ten lines and a word; the next one, a while later, says how many were
-    left out. The call goes on."""
+    left out. avr-core is told as often, and no more: each would start its webhook. The call goes
+    on."""
     error = {"type": "invalid_request_error", "code": "odd", "message": "no", "param": None}
     event = Emit({"type": "error", "error": error})
     simulator = SimulatedRealtime(Script([[*[event] * 3000, Wait(10_500), event]], then=Silence()))
@@ -449,3 +450,5 @@ async def test_a_model_that_floods_errors_does_not_fill_the_log(
     told = [line for line in log if line["event"] == "error from the model"]
     assert [line.get("left_out") for line in told] == [None] * 10 + [2990]
     assert len([line for line in log if line["log_level"] == "warning"]) <= 13
+    messages = [e.message for e in call.caller.received if isinstance(e.message, ErrorOut)]
+    assert messages == [ErrorOut("no")] * 11
