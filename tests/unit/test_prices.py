@@ -48,7 +48,14 @@ def test_each_kind_has_its_price(model: str, dollars: float) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    ["gpt-realtime-3", "gpt-realtime-2.2", "gpt-realtime-nano", "my-deployment", "grok", ""],
+    [
+        "gpt-realtime-3",
+        "gpt-realtime-2.2",
+        "gpt-realtime-nano",
+        "my-deployment",
+        "grok-voice-latest",
+        "",
+    ],
 )
 def test_what_is_not_listed_has_no_cost(model: str) -> None:
     """None, not 0; a model of tomorrow is not taken for one of today."""
