@@ -1,8 +1,8 @@
 """The commands for container engines and clusters in the documents, word by word.
 
-No engine is there to run them. So each is read as the engine would: the files, images, containers,
+They are not run here: each is read as the engine would, and the files, images, containers,
 services, ports, settings and objects that it names have to exist, and be called so. What building
-and running do is tried by `make container-test`, with buildah.
+and running do is tried by `make container-test`.
 """
 
 from __future__ import annotations
