@@ -9,7 +9,8 @@ seconds, and `next_deadline_s` says when `tick` is due. Every rule about turns s
   dropped, deltas of it that are still in flight are ignored by id, and when the call reports
   what was heard, the model is told to forget the rest (`answers.py`). The server cancels the
   response itself; we cancel only where it cannot know (a key, not a voice, interrupts).
-- **Welcome**: until it was heard the caller may not interrupt; their turn is answered afterwards.
+- **Welcome** (`welcome.py`): until it was heard the caller may not interrupt; their turn is
+  answered afterwards.
 - **Tools**: calls of a completed response run together; their outputs go back when all of them
   are done, then one response is asked for.
 - **Call control** (`control.py`): acts when the goodbye was heard.
@@ -36,15 +37,11 @@ from avr_bridge.upstream.actions import (
     Tell,
     Watchdog,
 )
-from avr_bridge.upstream.answering import CREATED_LIMIT_S, STUCK_LIMIT_S, Timer
-from avr_bridge.upstream.caller_turns import CallerTurns
+from avr_bridge.upstream.answering import STUCK_LIMIT_S, Timer
 from avr_bridge.upstream.closing import GREETING_ITEM
 from avr_bridge.upstream.commands import (
-    SpeakWords,
     UpdateSession,
     audio_formats_only,
-    text_item,
-    turn_detection_only,
 )
 from avr_bridge.upstream.error_codes import Severity, severity_of
 from avr_bridge.upstream.events import (
@@ -71,6 +68,7 @@ from avr_bridge.upstream.formats import requested_format
 from avr_bridge.upstream.gate import Gate
 from avr_bridge.upstream.setup import Agreed, Phase, SessionSetup
 from avr_bridge.upstream.transcripts import Fate
+from avr_bridge.upstream.welcome import Welcome
 
 if TYPE_CHECKING:
     from avr_bridge.audio.playback import Heard
@@ -84,11 +82,8 @@ NO_COMMON_FORMAT = "the model asks for an audio format that the bridge does not 
 UNANSWERED_S = 2.0
 """How long the server may take to answer, by itself, a turn that it could not answer before."""
 
-WELCOME_LIMIT_S = 30.0
-"""A welcome that was not heard by then no longer keeps the caller from speaking."""
 
-
-class Conversation(CallerTurns):
+class Conversation(Welcome):
     """One conversation with the model, in one session after another. Feed it what happens; carry
     out what it returns.
 
@@ -109,16 +104,12 @@ class Conversation(CallerTurns):
         tools: list[dict[str, Any]] | None = None,
         spare_voice: str | None = None,
     ) -> None:
-        super().__init__(requested_format(config), talk)
-        self._config = config
-        self._instructions = instructions
+        super().__init__(config, talk, instructions)
         self._tool_entries = tools or []
         self._spare_voice = spare_voice
         self._requested = requested_format(config)
         self._pcm_forced = False
         self._greeting_due = True
-        self._protected = bool(talk.welcome_message) and not talk.greeting_file
-        self._welcome_due = ""
         self._setup = self.new_setup()
 
     def new_setup(self) -> SessionSetup:
@@ -319,40 +310,6 @@ class Conversation(CallerTurns):
             actions += self._sound_waiting(on=True)
         return actions
 
-    def _greet(self, now_s: float) -> list[Action]:
-        text = self._talk.welcome_message
-        if self._talk.greeting_file:
-            told = text_item("system", wording.GREETING_PLAYED)
-            if text:
-                told = text_item("assistant", text)
-            return self._add_item(told) + self._all_quiet(now_s)
-        if not text:
-            return self._ask(now_s)
-        self._timers.set(Timer.WELCOME, now_s + WELCOME_LIMIT_S)
-        self._welcome_due = text
-        return self._ask(now_s)
-
-    def _create_response(self, now_s: float) -> list[Action]:
-        if not self._welcome_due:
-            return super()._create_response(now_s)
-        self._timers.set(Timer.CREATED, now_s + CREATED_LIMIT_S)
-        words = wording.welcome(self._instructions, self._welcome_due)
-        return [Send(SpeakWords(self._welcome_due, words, self._event_id()))]
-
-    def _welcome_over(self, now_s: float) -> list[Action]:
-        """The welcome was heard, or will not be: the caller may interrupt from now on."""
-        if not self._protected:
-            return []
-        self._protected = False
-        self._timers.clear(Timer.WELCOME)
-        actions = self._send(self._interruptible_session())
-        if self._turn_unanswered:
-            actions += self._ask(now_s)
-        return actions
-
-    def _may_be_interrupted(self) -> bool:
-        return self._config.interruptible and not self._protected
-
     def _response_over(self, response: ResponseInfo, now_s: float) -> list[Action]:
         actions = self._response_done(response, now_s)
         if self._turn_unanswered and self.gate.state is Gate.FREE and not self._caller_speaks:
@@ -367,9 +324,6 @@ class Conversation(CallerTurns):
         if self._protected and not self._answers.unheard and not self._welcome_due:
             actions += self._welcome_over(now_s)  # a welcome without sound
         return actions + self._all_quiet(now_s)
-
-    def _interruptible_session(self) -> UpdateSession:
-        return UpdateSession(turn_detection_only(self._config), self._event_id())
 
     # -- errors -----------------------------------------------------------------------------
 

@@ -145,6 +145,7 @@ WITHOUT_TRIO = (
     "upstream/error_codes.py",
     "upstream/events.py",
     "upstream/refusal.py",
+    "upstream/welcome.py",
 )
 """Protocol and arithmetic: no clock and no I/O, so tests need neither."""
 

@@ -15,10 +15,8 @@ from avr_bridge.upstream.commands import (
     UpdateSession,
 )
 from avr_bridge.upstream.control import Control, PendingControl
-from avr_bridge.upstream.conversation import (
-    UNANSWERED_S,
-    WELCOME_LIMIT_S,
-)
+from avr_bridge.upstream.conversation import UNANSWERED_S
+from avr_bridge.upstream.welcome import WELCOME_LIMIT_S
 from tests.unit.talk import commands, opened, ready
 
 IDLE_S = 5.0
