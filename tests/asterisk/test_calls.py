@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import httpx2
 import pytest
 import trio
 
@@ -21,12 +22,15 @@ from avr_bridge.testing import (
 from tests.asterisk.busy import in_real_time
 from tests.asterisk.recordings import CLIPS, cut_of, long_answer, onset_ms, pieces
 from tests.asterisk.ways import WAYS, open_line
+from tests.unit.metrics_seen import value
 
 LIMIT_S = 90
 MANY = 20
 ALIKE = 0.9
 HEARD_ERROR_MS = 40
 """How far the model's idea of what was heard may be from what was: two frames."""
+CLOCK_ERROR_MS = 100
+"""How far the clock alone may be off: whole frames, the way there and back, Asterisk's start."""
 every_way = pytest.mark.parametrize("way", WAYS)
 
 
@@ -67,7 +71,8 @@ async def test_the_caller_hears_what_was_said(way: str, question: bytes) -> None
 @in_real_time
 async def test_the_model_learns_how_much_was_heard(way: str, question: bytes) -> None:
     """The caller speaks into a long answer. It stops, and the place where the model was told that
-    it stopped is the place where the recording of the caller's ear ends."""
+    it stopped is the place where the recording of the caller's ear ends. Where Asterisk says what
+    it has played, the metrics have how far the clock alone was off."""
     answer = long_answer()
     model = SimulatedRealtime(Script([[Say(answer, 8_000, "a long answer")]], then=Silence()))
     steps = ["Wait(3)", "Playback(sounds/question)", "Wait(1)"]
@@ -77,17 +82,24 @@ async def test_the_model_learns_how_much_was_heard(way: str, question: bytes) ->
             await line.switch.wait_over()
             (ended,) = await line.wait_ended()
             heard, spoken = line.switch.heard(), line.switch.said()
+            async with httpx2.AsyncClient() as client:
+                numbers = (await client.get(f"{line.bridge.url}/metrics")).text
     (truncated,) = model.sessions[0].received_of("conversation.item.truncate")
     cut = cut_of(answer, heard)
     error_ms = truncated["audio_end_ms"] - cut.at_ms
     stopped_ms = cut.in_recording_ms - onset_ms(spoken)
+    errors = value(numbers, "avr_bridge_heard_position_error_seconds_count")
+    off_ms = 1000 * value(numbers, "avr_bridge_heard_position_error_seconds_sum")
     print(
         f"\n  {way}: heard {cut.at_ms:.0f} ms (sure to {cut.correlation:.3f}), the model was told "
-        f"{error_ms:+.0f} ms of it; silent {stopped_ms:.0f} ms after the caller's first sound"
+        f"{error_ms:+.0f} ms of it; silent {stopped_ms:.0f} ms after the caller's first sound; "
+        f"by the clock alone {off_ms:.0f} ms off"
     )
     assert cut.correlation > ALIKE
     assert abs(error_ms) <= HEARD_ERROR_MS
     assert ended["interruptions"] == 1
+    assert errors == (1 if way == "chan_websocket" else 0)
+    assert off_ms < CLOCK_ERROR_MS
 
 
 @every_way
