@@ -22,6 +22,7 @@ import wsproto.utilities
 from avr_bridge.errors import UpstreamClosed, UpstreamError, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.net.frames import masked_text_frame
 from avr_bridge.net.quick import QuickStream
+from avr_bridge.telemetry.version import USER_AGENT
 from avr_bridge.upstream.proxy import open_tunnel
 from avr_bridge.upstream.refusal import refusal_of
 from avr_bridge.upstream.shared_stream import MESSAGE_QUEUE, SharedStream
@@ -180,7 +181,10 @@ async def _upgrade(
             cast("trio.SocketStream", stream),  # any stream will do
             parts.netloc.rpartition("@")[2],
             parts.path + (f"?{parts.query}" if parts.query else ""),
-            extra_headers=[(name.encode(), value.encode()) for name, value in headers],
+            extra_headers=[
+                (name.encode(), value.encode())
+                for name, value in (("User-Agent", USER_AGENT), *headers)
+            ],
             message_queue_size=MESSAGE_QUEUE,
             max_message_size=MAX_MESSAGE_CHARS,
             receive_buffer_size=None,

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 import trio_websocket
 
-from avr_bridge import ModelConfig, Secret
+from avr_bridge import ModelConfig, Secret, __version__
 from avr_bridge.audio.format import ULAW_8K
 from avr_bridge.errors import UpstreamClosed, UpstreamRejected, UpstreamUnavailable
 from avr_bridge.testing import Close, Drop, Emit, Script, SimulatedRealtime, SimulatorOptions
@@ -83,6 +83,25 @@ async def test_an_http_answer_instead_of_an_upgrade(
             pytest.fail("there is no session")
     await trio.sleep(0.05)
     assert descriptors() == before
+
+
+async def test_the_model_learns_who_asks(nursery: trio.Nursery) -> None:
+    """The bridge with its version, once, beside the headers of the call."""
+    asked = b""
+
+    async def keep(stream: trio.SocketStream) -> None:
+        nonlocal asked
+        async with stream:
+            asked += await stream.receive_some(4096)
+
+    (listener,) = await nursery.start(partial(trio.serve_tcp, keep, 0, host="127.0.0.1"))
+    url = f"ws://127.0.0.1:{listener.socket.getsockname()[1]}/v1/realtime"
+    with trio.fail_after(LIMIT_S), pytest.raises(UpstreamUnavailable):
+        async with dial_realtime(url, [("Authorization", "Bearer k")]):
+            pytest.fail("there is no session")
+    lines = asked.decode().lower().split("\r\n")
+    sent = [line for line in lines if line.startswith(("user-agent:", "authorization:"))]
+    assert sent == [f"user-agent: avr-bridge/{__version__}", "authorization: bearer k"]
 
 
 async def test_nobody_listens() -> None:
