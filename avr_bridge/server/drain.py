@@ -27,6 +27,10 @@ PAUSE_WINDOW_S = 2.0
 """How long before its latest moment the farewell may begin, if nothing is being said then. Most
 sentences end within it; a longer one would take calls away that might end by themselves."""
 
+PART_OF_SHORT = 4
+"""Where no words are said, a call may end in a pause at the end of the time instead of within a
+sentence; of a short time in the last quarter, for the call's time is worth more than that."""
+
 REFUSAL = "the bridge is stopping"
 DETAIL = "longer than AVR_DRAIN_S"
 HURRIED = "told to stop at once"
@@ -76,9 +80,13 @@ async def drain(
 
 async def _say_farewell_in_time(running: RunningCalls, end_by_s: float, pcm: bytes) -> None:
     latest_s = end_by_s - FAREWELL_SLACK_S - clip_s(pcm)
-    if latest_s < trio.current_time():
-        pcm, latest_s = b"", end_by_s - FAREWELL_SLACK_S
-    await trio.sleep_until(latest_s - PAUSE_WINDOW_S)
+    window_s, words = PAUSE_WINDOW_S, "saying farewell"
+    if not pcm or latest_s < trio.current_time():
+        whole_s = end_by_s - trio.current_time()
+        window_s = min(PAUSE_WINDOW_S, whole_s / PART_OF_SHORT)
+        latest_s = end_by_s - min(FAREWELL_SLACK_S, window_s / PART_OF_SHORT)
+        pcm, words = b"", "ending calls"
+    await trio.sleep_until(latest_s - window_s)
     left_s = max(latest_s - trio.current_time(), 0.0)
     calls = running.say_farewell(pcm, EndReason.BRIDGE_STOPPED, DETAIL, finish_for_s=left_s)
-    get_logger().info("saying farewell", calls=calls)
+    get_logger().info(words, calls=calls)

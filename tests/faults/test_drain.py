@@ -122,7 +122,7 @@ async def test_no_time_for_the_words(autojump_clock: Clock, drain_s: float) -> N
     drained = await drain_one(drain_s)
     assert drained.call.caller.closed == (1001, "bridge_stopped")
     heard_s = len(drained.call.caller.audio()) / 16_000
-    assert heard_s == pytest.approx(2.2 + max(drain_s - FAREWELL_SLACK_S, 0), abs=0.3)
+    assert heard_s == pytest.approx(2.2 + drain_s * 15 / 16, abs=0.3)
     assert WORDS[:3200] not in drained.call.caller.audio()
     assert drained.took_s <= drain_s + 0.1
 
@@ -133,6 +133,18 @@ async def test_without_a_farewell(autojump_clock: Clock) -> None:
     assert drained.call.caller.audio() == b""
     assert drained.call.caller.closed == (1001, "bridge_stopped")
     assert drained.took_s == pytest.approx(60 - FAREWELL_SLACK_S - PAUSE_WINDOW_S, abs=0.1)
+
+
+@pytest.mark.parametrize("drain_s", [1.0, 2.0, 3.0, 4.0])
+@pytest.mark.parametrize("path", [None, "off"])
+async def test_a_short_time_is_the_calls_own(
+    autojump_clock: Clock, drain_s: float, path: str | None
+) -> None:
+    """Without room for the words, or without any: nobody speaks, and still most of it is left."""
+    drained = await drain_one(drain_s, clip_of(path, "farewell"), talking=False)
+    assert drained.call.caller.audio() == b""
+    assert drained.call.caller.closed == (1001, "bridge_stopped")
+    assert drain_s * 0.65 < drained.took_s <= drain_s
 
 
 @pytest.mark.parametrize("after_s", [0.0, 1.0, 56.0])
