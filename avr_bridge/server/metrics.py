@@ -72,6 +72,7 @@ class MetricsPage:
             watchdogs=[watchdog.value for watchdog in Watchdog],
             live=partial(live_of, door, running, calls_limit),
             worker=1 if seat is None else seat.number,
+            workers=1 if seat is None else seat.board.workers,
         )
         self._seat = seat
         self._board: MetricsBoard | None = None

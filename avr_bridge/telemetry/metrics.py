@@ -58,6 +58,7 @@ TRANSPORTS_SHOWN = 20
 OF_THE_WORST = frozenset(
     (
         "avr_bridge_info",
+        "avr_bridge_workers_wanted",
         "avr_bridge_calls_limit",
         "avr_bridge_to_model_queue_seconds",
         "avr_bridge_to_caller_queue_orders",
@@ -113,6 +114,7 @@ class Metrics:
         watchdogs: Their names.
         live: Says how things are now; called at each collection.
         worker: The worker's number; 1 if there is only one.
+        workers: How many there should be.
 
     Attributes:
         registry: What there is to collect.
@@ -124,6 +126,7 @@ class Metrics:
         watchdogs: Iterable[str] = (),
         live: Callable[[], Live] = Live,
         worker: int = 1,
+        workers: int = 1,
     ) -> None:
         self.registry = CollectorRegistry()
         self._tools: frozenset[str] = frozenset()
@@ -134,6 +137,7 @@ class Metrics:
         self._worker = str(worker)
         self._gauge("info", "The bridge's version.", "version").labels(VERSION).set(1)
         self._gauge("workers", "Processes that carry calls.").set(1)
+        self._gauge("workers_wanted", "Processes that should carry calls.").set(workers)
         self._began = self._counter("calls_started", "Calls that began, by transport.", "transport")
         self._ended = self._counter("calls_ended", "Calls that ended, by end reason.", "reason")
         self._refused = self._counter("calls_refused", "Callers that were not let in.", "why")

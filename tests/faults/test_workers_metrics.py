@@ -49,6 +49,7 @@ async def test_whichever_answers_tells_of_all() -> None:
                 found = await wait_value(bridge, "avr_bridge_calls", 2)
                 for page in found:
                     assert value(page, "avr_bridge_workers") == 2
+                    assert value(page, "avr_bridge_workers_wanted") == 2
                     assert value(page, "avr_bridge_calls_limit") == 9
                     assert set(values(page, LAG, "worker")) == {
                         ("1",),

@@ -95,7 +95,19 @@ SLOW = {
     'avr_bridge_turn_latency_seconds_bucket{job="j",le="5"}': "0+10x30",
     'avr_bridge_turn_latency_seconds_bucket{job="j",le="+Inf"}': "0+10x30",
 }
-WORKER_GONE = {'avr_bridge_workers{job="j"}': "4x20 3x10"}
+WANTED = 'avr_bridge_workers_wanted{job="j"}'
+WORKER_GONE = {'avr_bridge_workers{job="j"}': "4x20 3x10", WANTED: "4x30"}
+FEWER_WORKERS = {'avr_bridge_workers{job="j"}': "4x20 2x10", WANTED: "4x20 2x10"}
+CALLS, UNDERRUNS = 'avr_bridge_calls{job="j"}', 'avr_bridge_underruns_total{job="j"}'
+BREAKS_UP = {CALLS: "4x30", UNDERRUNS: "0+3x30"}
+ONE_HICCUP = {CALLS: "0x24 1 0x5", UNDERRUNS: "0x24 1x6"}
+FEW_IN_MANY_CALLS = {CALLS: "100x30", UNDERRUNS: "0+20x30"}
+RECORDS = 'avr_bridge_call_records_total{job="j",outcome="dropped"}'
+GONE = {
+    'up{job="j",instance="a"}': "1x20 0x10",
+    'avr_bridge_info{job="j",instance="a",version="1"}': "1x20 stale",
+}
+SOMEBODY_ELSE_GONE = {'up{job="k",instance="a"}': "1x20 0x10"}
 
 
 @pytest.mark.parametrize(
@@ -107,6 +119,14 @@ WORKER_GONE = {'avr_bridge_workers{job="j"}': "4x20 3x10"}
         ("AvrBridgeNearlyFull", UNLIMITED, 0),
         ("AvrBridgeSlowAnswers", SLOW, 1),
         ("AvrBridgeWorkerMissing", WORKER_GONE, 1),
+        ("AvrBridgeWorkerMissing", FEWER_WORKERS, 0),
+        ("AvrBridgeSoundBreaksUp", BREAKS_UP, 1),
+        ("AvrBridgeSoundBreaksUp", ONE_HICCUP, 0),
+        ("AvrBridgeSoundBreaksUp", FEW_IN_MANY_CALLS, 0),
+        ("AvrBridgeRecordsDropped", {RECORDS: "0x20 1x10"}, 1),
+        ("AvrBridgeRecordsDropped", {RECORDS: "1x30"}, 0),
+        ("AvrBridgeDown", GONE, 1),
+        ("AvrBridgeDown", SOMEBODY_ELSE_GONE, 0),
     ],
 )
 def test_an_alert_fires_when_it_should(
