@@ -313,7 +313,7 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
         )
     warnings += [
         f"{name} is short: it should have {SHORT_TOKEN_CHARS} signs or more"
-        for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN")
+        for name in ("AVR_TOKEN", "AVR_METRICS_TOKEN", "AVR_CALL_WEBHOOK_SECRET")
         if 0 < len(variables.get(name, "")) < SHORT_TOKEN_CHARS
     ]
     return variables, warnings

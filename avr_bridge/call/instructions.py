@@ -134,7 +134,7 @@ async def _first_source(
         try:
             text = (await trio.Path(config.instructions_file).read_text("utf-8")).strip()
         except (OSError, UnicodeDecodeError) as error:
-            log.warning("instructions file failed", error=type(error).__name__)
+            log.warning("instructions file failed", error=_words(error))
         else:
             if text:
                 return CallSettings(text, metadata)
@@ -163,7 +163,15 @@ async def _fetched(url: str, uuid: str, metadata: Mapping[str, str]) -> _Answer:
 
 def _words(error: Exception) -> str:
     """What was wrong, for the log; what others' exceptions say may hold the address."""
-    return str(error) if isinstance(error, _OURS) else type(error).__name__
+    match error:
+        case trio.TooSlowError():
+            return f"no answer within {FETCH_LIMIT_S:g} s"
+        case OSError(strerror=str(words)):
+            return words
+        case UnicodeDecodeError():
+            return "it is no UTF-8"
+        case _:
+            return str(error) if isinstance(error, _OURS) else type(error).__name__
 
 
 def _address(url: str, metadata: Mapping[str, str]) -> httpx2.URL:

@@ -1,8 +1,8 @@
 """`check_neighbours`: what a call uses beside the model: tools, instructions, recordings, avr-ami,
-Asterisk's manager.
+Asterisk's manager, the receiver of its record.
 
-Each in the way in which a call does it. Nothing is played, no tool runs, and no call is hung up:
-avr-ami is asked about one that cannot exist.
+Each in the way in which a call does it. Nothing is played, no tool runs, no record is posted, and
+no call is hung up: avr-ami is asked about one that cannot exist.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_neighbours", "instructions_of"]
 
+ATTEMPT_LIMIT_S = 10.0
+"""As long as a record's own attempt may take."""
+
 NO_SUCH_CALL = uuid.UUID(int=0)
 """No call has it, so asking for its hangup does nothing, and the answer shows who answers."""
 
@@ -58,6 +61,8 @@ async def check_neighbours(config: BridgeConfig, toolbox: Toolbox) -> list[Step]
     steps.append(await _timed("avr-ami", partial(_ami, config.tools)))
     if (manager := manager_of(config.tools)) is not None:
         steps.append(await _timed("manager", partial(_manager, manager)))
+    if config.log.webhook:
+        steps.append(await _timed("webhook", partial(_webhook, config.log.webhook)))
     return steps
 
 
@@ -179,6 +184,19 @@ async def _manager(manager: ManagerClient) -> Outcome:
         )
         return Verdict.FAILED, str(error), advice
     return Verdict.OK, "it lets us in", ""
+
+
+async def _webhook(address: str) -> Outcome:
+    """Whether anybody is there; what a record would be answered is not known without one."""
+    advice = "Look at AVR_CALL_WEBHOOK. Calls do not wait for it; their records are lost."
+    url = httpx2.URL(address)
+    with trio.move_on_after(ATTEMPT_LIMIT_S):
+        try:
+            answer = await ask("HEAD", url, headers={}, most_bytes=0, through_proxy=True)
+        except ToolError as error:
+            return Verdict.FAILED, str(error), advice
+        return Verdict.OK, f"somebody answers (HTTP {answer.status}); nothing was posted", ""
+    return Verdict.FAILED, f"no answer within {ATTEMPT_LIMIT_S:g} s", advice
 
 
 def _has_message(answer: Answer) -> bool:

@@ -48,9 +48,6 @@ MOST_WAITING = 1000
 
 MOST_WAITING_BYTES = 32 * 1024 * 1024
 
-MOST_ANSWER_BYTES = 1024
-"""It is not looked at."""
-
 PASSING = frozenset({408, 425, 429})
 """Statuses below 500 after which another attempt may help."""
 
@@ -182,7 +179,7 @@ class CallWebhook:
             self._address,
             headers=headers,
             content=body,
-            most_bytes=MOST_ANSWER_BYTES,
+            most_bytes=0,
             through_proxy=True,
         )
 

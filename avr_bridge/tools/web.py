@@ -6,6 +6,7 @@ does.
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from functools import cache
@@ -88,7 +89,8 @@ async def ask(
         headers: Besides the usual ones, or in their place.
         body: A JSON value; None sends no body.
         content: A body as it is, in place of `body`.
-        most_bytes: What is longer is left unread.
+        most_bytes: What is longer is left unread; 0: the status is all that is wanted, and a
+            body that never ends is not waited for.
         through_proxy: Whether the environment's proxy settings count.
 
     Raises:
@@ -103,7 +105,7 @@ async def ask(
         ):
             data = b""
             # Cancelling unwinds the client's nested generators, which `break` would leave behind.
-            with trio.CancelScope() as enough:
+            with trio.CancelScope(deadline=math.inf if most_bytes else -math.inf) as enough:
                 async for chunk in answer.aiter_raw():
                     data += chunk
                     if len(data) > most_bytes:

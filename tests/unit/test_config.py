@@ -303,7 +303,7 @@ def test_an_unencrypted_way_to_another_machine_warns(endpoint: str, warned: bool
     )
 
 
-@pytest.mark.parametrize("name", ["AVR_TOKEN", "AVR_METRICS_TOKEN"])
+@pytest.mark.parametrize("name", ["AVR_TOKEN", "AVR_METRICS_TOKEN", "AVR_CALL_WEBHOOK_SECRET"])
 def test_a_short_token_warns(name: str) -> None:
     """It is taken all the same."""
     (warning,) = from_env(**{name: "sesame"}).warnings

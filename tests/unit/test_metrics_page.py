@@ -101,7 +101,11 @@ def test_every_metric_is_on_the_dashboard() -> None:
     queries = " ".join(query for where, query in expressions() if where.startswith("panel"))
     missing = {shown(family) for family in FAMILIES if not re.search(rf"\b{family.name}", queries)}
     quiet = {"avr_bridge_info", "avr_bridge_workers", "avr_bridge_responses_total"}
-    quiet |= {"avr_bridge_workers_wanted", "avr_bridge_calls_started_total", "avr_bridge_transcribed_seconds_total"}
+    quiet |= {
+        "avr_bridge_workers_wanted",
+        "avr_bridge_calls_started_total",
+        "avr_bridge_transcribed_seconds_total",
+    }
     assert missing == quiet
 
 

@@ -222,6 +222,8 @@ async def test_the_certificate_is_judged(tmp_path: Path, known: bool) -> None:
         ("AMI_URL", "http://127.0.0.1:1", "avr-ami", "could not be reached"),
         ("OPENAI_FILE_INSTRUCTIONS", "/no/such.txt", "instructions", "file failed"),
         ("OPENAI_URL_INSTRUCTIONS", "http://127.0.0.1:1", "instructions", "address failed"),
+        ("OPENAI_FILE_INSTRUCTIONS", "/no/such.txt", "instructions", "No such file"),
+        ("AVR_CALL_WEBHOOK", "http://127.0.0.1:1/calls", "webhook", "could not be reached"),
         ("AVR_GREETING_FILE", "/no/such.wav", "AVR_GREETING_FILE", "No such file"),
         ("AVR_FALLBACK_FILE", __file__, "AVR_FALLBACK_FILE", "not a WAV file"),
         ("AVR_FAREWELL_FILE", "/no/such.wav", "AVR_FAREWELL_FILE", "No such file"),
@@ -262,6 +264,27 @@ async def test_asterisks_manager(password: str) -> None:
     assert ran.line("manager").startswith("ok" if password == "secret" else "FAIL")
     assert (ran.code == 0) == (password == "secret")
     assert "wrong-secret" not in ran.out
+
+
+async def test_the_receiver_of_records() -> None:
+    """It is asked whether it is there, and gets no record."""
+    asked = bytearray()
+
+    async def receiver(stream: trio.SocketStream) -> None:
+        async with stream:
+            asked.extend(await stream.receive_some())
+            await stream.send_all(b"HTTP/1.1 405 Not so\r\nContent-Length: 9\r\n\r\n")
+
+    async with neighbours() as (_, variables), trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, receiver, 0, host="127.0.0.1"))
+        port = listeners[0].socket.getsockname()[1]
+        address = f"http://127.0.0.1:{port}/calls?key=planted-in-query"
+        ran = await check("--no-answer", **variables, AVR_CALL_WEBHOOK=address)
+        nursery.cancel_scope.cancel()
+    assert ran.code == 0, ran.out
+    assert "HTTP 405" in ran.line("webhook")
+    assert bytes(asked).startswith(b"HEAD /calls?key=")
+    assert "planted" not in ran.out
 
 
 async def test_an_avr_ami_that_nobody_named_is_missed_with_a_warning() -> None:

@@ -26,7 +26,7 @@ from avr_bridge import (
     __version__,
     serve,
 )
-from avr_bridge.server.webhook import CallWebhook
+from avr_bridge.server.webhook import CallWebhook, WebhookStatistics
 from avr_bridge.server.webhook_record import CallRecord, headers_of
 from avr_bridge.telemetry.journal import CallBegan, CallEnded
 from avr_bridge.testing import SimulatedRealtime, open_simulated_call
@@ -138,6 +138,32 @@ async def test_a_record_says_which_bridge_sent_it(monkeypatch: pytest.MonkeyPatc
             nursery.cancel_scope.cancel()
     assert webhook.statistics().delivered == 1
     assert f"user-agent: avr-bridge/{__version__}" in service.headers
+
+
+async def test_a_yes_without_an_end_is_a_yes(log: list[dict[str, object]]) -> None:
+    """The status says that the record is there; nobody waits for what comes behind it."""
+
+    async def drip(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some()
+            await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n")
+            await trio.sleep_forever()
+
+    webhook = None
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, drip, 0, host="127.0.0.1"))
+            address = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+            webhook = CallWebhook(address, None)
+            nursery.start_soon(webhook.run)
+            webhook.listen("u-4", CallBegan(0.0, "u-4", {}, "websocket"))
+            webhook.listen("u-4", CallEnded(1.0, ENDED))
+            began_s = trio.current_time()
+            await webhook.finish(began_s + LIMIT_S)
+            assert trio.current_time() - began_s < 5
+            nursery.cancel_scope.cancel()
+    assert webhook.statistics() == WebhookStatistics(delivered=1, dropped=0, waiting=0)
+    assert log == []
 
 
 async def wait_for(event: str, log: list[dict[str, object]]) -> dict[str, object]:
