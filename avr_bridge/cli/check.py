@@ -14,7 +14,8 @@ import click
 import trio
 
 from avr_bridge.cli.output import say
-from avr_bridge.cli.serve import config_or_exit
+from avr_bridge.cli.serve import EXIT_USAGE, config_of, config_or_exit
+from avr_bridge.errors import ConfigError
 from avr_bridge.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def check(answer: bool, as_json: bool) -> None:
     Exit code 0 if calls will work, perhaps with warnings; 1 if the model cannot serve them; 2 if a
     setting cannot be; 3 if the model can and something beside it is wrong.
     """
-    config = config_or_exit(os.environ)
+    config = _json_config_or_exit() if as_json else config_or_exit(os.environ)
     mask = config.mask()
     configure_logging(config.log, mask=mask)
     model, neighbours = trio.run(_try_all, config, answer)
@@ -71,6 +72,16 @@ def check(answer: bool, as_json: bool) -> None:
                 say(f"      -> {one.advice}")
         say(_verdict(code))
     sys.exit(code)
+
+
+def _json_config_or_exit() -> BridgeConfig:
+    """The settings; or their faults, where whoever reads the object finds them."""
+    try:
+        return config_of(os.environ)
+    except ConfigError as error:
+        shown = {"exit_code": EXIT_USAGE, "faults": list(error.faults)}
+        say(json.dumps(shown, indent=2, ensure_ascii=False))
+        sys.exit(EXIT_USAGE)
 
 
 async def _try_all(config: BridgeConfig, answer: bool) -> tuple[list[Step], list[Step]]:

@@ -34,7 +34,7 @@ from avr_bridge.telemetry.prices import prices_file_fault
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-__all__ = ["config_or_exit", "serve"]
+__all__ = ["config_of", "config_or_exit", "serve"]
 
 EXIT_USAGE = 2
 
@@ -103,13 +103,25 @@ def serve(host: str | None, port: int | None, workers: str | None, worker: str |
 
 def config_or_exit(environ: Mapping[str, str]) -> BridgeConfig:
     """The settings, or all their faults on standard error and exit code 2."""
+    try:
+        return config_of(environ)
+    except ConfigError as error:
+        _exit_for(error)
+
+
+def config_of(environ: Mapping[str, str]) -> BridgeConfig:
+    """The settings as `avr-bridge serve` takes them.
+
+    Raises:
+        ConfigError: Some cannot be; all of them.
+    """
     reading = Reading.of(environ)
     if reading.faults:
         prices_fault = prices_file_fault(reading.variables.get("AVR_PRICES_FILE"))
-        _exit_for(ConfigError([*reading.faults, *([prices_fault] if prices_fault else [])]))
+        raise ConfigError([*reading.faults, *([prices_fault] if prices_fault else [])])
     config = BridgeConfig.from_env(environ)
     if faults := price_faults(config):
-        _exit_for(ConfigError(faults))
+        raise ConfigError(faults)
     return config
 
 

@@ -77,9 +77,11 @@ def price_faults(config: BridgeConfig) -> list[str]:
             "expected AVR_MAX_CALL_S in its place"
         ]
     model = config.model.model
-    if load_prices(path).cost_usd(model, ONE_OF_EACH) is not None:
+    price = load_prices(path).of(model)
+    if price is None:
+        what = f"no price is known for OPENAI_MODEL={model}: expected one in AVR_PRICES_FILE"
+    elif missing := price.missing(ONE_OF_EACH):
+        what = f"the price of OPENAI_MODEL={model} has no {', '.join(missing)}: expected all kinds"
+    else:
         return []
-    return [
-        f"{COST}={most_usd:g}: no price is known for OPENAI_MODEL={model}: expected one in "
-        f"AVR_PRICES_FILE, or {TOKENS} in place of the cost"
-    ]
+    return [f"{COST}={most_usd:g}: {what}, or {TOKENS} in place of the cost"]

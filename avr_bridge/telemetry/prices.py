@@ -49,22 +49,24 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def cost_usd(self, usage: Usage) -> float | None:
         """What this costs; None if there is something in it that has no price here."""
-        parts = (
-            (usage.text_in / TOKENS, self.text_in),
-            (usage.audio_in / TOKENS, self.audio_in),
-            (usage.cached_text_in / TOKENS, self.cached_text_in),
-            (usage.cached_audio_in / TOKENS, self.cached_audio_in),
-            (usage.text_out / TOKENS, self.text_out),
-            (usage.audio_out / TOKENS, self.audio_out),
-            (usage.heard_s / 60, self.heard_minute),
-            (usage.other_in + usage.other_out, None),
+        if self.missing(usage) or usage.other_in or usage.other_out:
+            return None
+        return sum(amount * (price or 0.0) for _, amount, price in self._parts(usage))
+
+    def missing(self, usage: Usage) -> list[str]:
+        """The prices that this needs and that are not here."""
+        return [name for name, amount, price in self._parts(usage) if amount and price is None]
+
+    def _parts(self, usage: Usage) -> tuple[tuple[str, float, float | None], ...]:
+        return (
+            ("text_in", usage.text_in / TOKENS, self.text_in),
+            ("audio_in", usage.audio_in / TOKENS, self.audio_in),
+            ("cached_text_in", usage.cached_text_in / TOKENS, self.cached_text_in),
+            ("cached_audio_in", usage.cached_audio_in / TOKENS, self.cached_audio_in),
+            ("text_out", usage.text_out / TOKENS, self.text_out),
+            ("audio_out", usage.audio_out / TOKENS, self.audio_out),
+            ("heard_minute", usage.heard_s / 60, self.heard_minute),
         )
-        total = 0.0
-        for amount, price in parts:
-            if amount and price is None:
-                return None
-            total += amount * (price or 0.0)
-        return total
 
 
 class _List(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,10 +88,14 @@ class Prices:
         """What this much of that model costs, in US dollars; None if that is not known."""
         if usage is None:
             return None
+        price = self.of(model)
+        return None if price is None else price.cost_usd(usage)
+
+    def of(self, model: str) -> Price | None:
+        """The entry of that model, if there is one."""
         if model not in self._found:
             self._found[model] = self._find(model)
-        price = self._found[model]
-        return None if price is None else price.cost_usd(usage)
+        return self._found[model]
 
     def _find(self, model: str) -> Price | None:
         for entry in self._entries:

@@ -186,6 +186,14 @@ def test_a_limit_of_cost_needs_a_price(tmp_path: Path) -> None:
     assert price_faults(priced("my-deployment", 0.5, str(tmp_path / "prices.toml"))) == []
 
 
+def test_a_price_for_some_kinds_only_is_told_by_name(tmp_path: Path) -> None:
+    """It would leave the cost of most answers unknown."""
+    path = tmp_path / "some.toml"
+    path.write_text('[[price]]\nmodels = ["m"]\ntext_in = 1\naudio_in = 1\ncached_text_in = 1\n')
+    (words,) = price_faults(priced("m", 0.5, str(path)))
+    assert "has no cached_audio_in, text_out, audio_out: expected all kinds" in words
+
+
 @pytest.mark.parametrize(
     "there", [{"endpoint": "wss://api.x.ai/v1"}, {"dialect": "xai", "endpoint": "ws://h.test/v1"}]
 )

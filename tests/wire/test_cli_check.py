@@ -327,3 +327,11 @@ async def test_settings_that_cannot_be() -> None:
     assert ran.code == 2
     assert "PORT=x" in ran.out
     assert "OPENAI_MAX_TOKENS=many" in ran.out
+
+
+async def test_settings_that_cannot_be_are_told_in_json_too() -> None:
+    """One object, as always with --json, and the same exit code."""
+    ran = await check("--json", PORT="x", OPENAI_MAX_TOKENS="many")
+    found = json.loads(ran.out)
+    assert found["exit_code"] == ran.code == 2
+    assert {fault.partition("=")[0] for fault in found["faults"]} == {"PORT", "OPENAI_MAX_TOKENS"}
