@@ -91,6 +91,7 @@ async def test_a_call_by_microphone(tmp_path: Path) -> None:
     saved = tmp_path / "call.wav"
     steps = [
         {"do": "wait", "what": "#bridge", "words": "ready"},
+        {"do": "wait", "what": "#settings", "words": "AVR_CONSOLE"},
         {"do": "read", "name": "settings", "what": "#settings tr"},
         START,
         UP,
