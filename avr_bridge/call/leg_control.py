@@ -2,12 +2,14 @@
 
 Beside the conversation. The leg itself can hang up; a transfer needs the manager of Asterisk.
 Without one avr-ami does it where it knows such legs, which it does of AudioSocket; else the model
-is told in words that nobody can.
+is told in words that nobody can, before it has promised anything.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import trio
 
 from avr_bridge.errors import CallerGone, ToolError
 
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["LegControl"]
 
 NO_MANAGER = (
-    "the call cannot be transferred: the bridge has no access to Asterisk's manager "
+    "this line cannot transfer a call: the bridge has no access to Asterisk's manager "
     "(AVR_MANAGER_ENDPOINT)"
 )
 
 
 class LegControl:
-    """One call's `CallControl`.
+    """One call's `ForeseeingControl`.
 
     Args:
         hang_up: Has the peer end the leg.
@@ -57,6 +59,25 @@ class LegControl:
         except CallerGone:
             if self._manager is not None:
                 await self._manager.hang_up(self._leg())
+
+    async def check_transfer(self, uuid: str, extension: str, context: str, priority: int) -> None:
+        """Find out whether `transfer` would work now; nothing is done to the call.
+
+        Of avr-ami only whether it is there: it has no question for more.
+
+        Raises:
+            ToolError: It would not; in words.
+        """
+        if self._manager is not None:
+            await self._manager.check_transfer(self._leg(), extension, context, priority)
+        elif self._ami is not None:
+            try:
+                await self._ami.check_reachable()
+            except ToolError as error:
+                raise ToolError(f"{error}; {NO_MANAGER}") from error
+        else:
+            await trio.lowlevel.checkpoint()
+            raise ToolError(NO_MANAGER)
 
     async def transfer(self, uuid: str, extension: str, context: str, priority: int) -> None:
         """Send the caller to another extension of the dialplan.

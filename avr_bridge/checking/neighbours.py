@@ -24,7 +24,7 @@ from avr_bridge.checking.steps import Step, Verdict
 from avr_bridge.config import ToolsConfig
 from avr_bridge.errors import ToolError
 from avr_bridge.tools import ManagerClient, manager_of
-from avr_bridge.tools.ami import DEFAULT_LIMIT_S, MAX_ANSWER_BYTES
+from avr_bridge.tools.ami import DEFAULT_LIMIT_S, MAX_ANSWER_BYTES, NO_SUCH_CALL
 from avr_bridge.tools.web import ask
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ __all__ = ["check_neighbours", "instructions_of"]
 
 ATTEMPT_LIMIT_S = 10.0
 """As long as a record's own attempt may take."""
-
-NO_SUCH_CALL = uuid.UUID(int=0)
-"""No call has it, so asking for its hangup does nothing, and the answer shows who answers."""
 
 type Outcome = tuple[Verdict, str, str]
 """Verdict, words and advice."""
@@ -159,7 +156,7 @@ async def _ami(config: ToolsConfig) -> Outcome:
                 "POST",
                 httpx2.URL(config.ami_url.rstrip("/") + "/hangup"),
                 headers={},
-                body={"uuid": str(NO_SUCH_CALL)},
+                body={"uuid": NO_SUCH_CALL},
                 most_bytes=MAX_ANSWER_BYTES,
                 through_proxy=False,
             )

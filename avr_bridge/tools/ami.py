@@ -7,6 +7,7 @@ Asterisk, each with ``{"message": ...}``. When to act is decided by the call, no
 
 from __future__ import annotations
 
+import uuid as uuids
 from typing import Any
 
 import httpx2
@@ -16,11 +17,14 @@ import trio
 from avr_bridge.errors import ToolError
 from avr_bridge.tools.web import Answer, ask, prepare_tls
 
-__all__ = ["DEFAULT_LIMIT_S", "AmiClient", "check_answer"]
+__all__ = ["DEFAULT_LIMIT_S", "NO_SUCH_CALL", "AmiClient", "check_answer"]
 
 DEFAULT_LIMIT_S = 5.0
 """avr-ami answers when Asterisk has, within milliseconds; the caller is waiting in silence. The
 Node connectors have no limit but Ultravox's, which is 2 s for hanging up."""
+
+NO_SUCH_CALL = str(uuids.UUID(int=0))
+"""No call has it, so asking for its hangup does nothing, and the answer shows who answers."""
 
 MAX_ANSWER_BYTES = 4096
 MAX_MESSAGE_CHARS = 200
@@ -40,7 +44,7 @@ class AmiClient:
         Raises:
             ToolError: It could not be done; in words.
         """
-        await self._post("/hangup", {"uuid": uuid})
+        check_answer(await self._post("/hangup", {"uuid": uuid}))
 
     async def transfer(self, uuid: str, extension: str, context: str, priority: int) -> None:
         """Send the call to another extension of the dialplan.
@@ -48,15 +52,23 @@ class AmiClient:
         Raises:
             ToolError: It could not be done; in words.
         """
-        await self._post(
-            "/transfer",
-            {"uuid": uuid, "exten": extension, "context": context, "priority": priority},
-        )
+        body = {"uuid": uuid, "exten": extension, "context": context, "priority": priority}
+        check_answer(await self._post("/transfer", body))
 
-    async def _post(self, path: str, body: dict[str, Any]) -> None:
+    async def check_reachable(self) -> None:
+        """Ask avr-ami about a call that cannot exist.
+
+        Raises:
+            ToolError: Nobody answers, or avr-ami has trouble; in words.
+        """
+        answer = await self._post("/hangup", {"uuid": NO_SUCH_CALL})
+        if answer.status != 404:
+            check_answer(answer)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> Answer:
         with trio.move_on_after(self._limit_s):
             try:
-                answer = await ask(
+                return await ask(
                     "POST",
                     httpx2.URL(self._base + path),
                     headers={},
@@ -66,8 +78,6 @@ class AmiClient:
                 )
             except ToolError as error:
                 raise ToolError(f"call control does not work: {error}") from error
-            check_answer(answer)
-            return
         raise ToolError(f"call control gave no answer within {self._limit_s:g} seconds")
 
 

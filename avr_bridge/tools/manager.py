@@ -77,11 +77,21 @@ class ManagerClient:
         """
 
         async def act(asterisk: _Session) -> None:
-            channel = await asterisk.channel_of(leg)
-            if not await asterisk.has_extension(channel, extension, context, priority):
-                raise ToolError(f"there is no extension {extension} in the context {context}")
+            channel = await asterisk.transferable(leg, extension, context, priority)
             where = {"Exten": extension, "Context": context, "Priority": str(priority)}
             await asterisk.do("Redirect", Channel=channel, **where)
+
+        await self._run(act)
+
+    async def check_transfer(self, leg: LegId, extension: str, context: str, priority: int) -> None:
+        """All of `transfer` but the transfer: login, the caller's channel, the extension.
+
+        Raises:
+            ToolError: One of them is not to be had; in words.
+        """
+
+        async def act(asterisk: _Session) -> None:
+            await asterisk.transferable(leg, extension, context, priority)
 
         await self._run(act)
 
@@ -175,6 +185,13 @@ class _Session:
         if found is None:
             raise ToolError("the call is not known to Asterisk")
         return found
+
+    async def transferable(self, leg: LegId, extension: str, context: str, priority: int) -> str:
+        """The name of the caller's channel. Raises `ToolError` where it cannot be sent there."""
+        channel = await self.channel_of(leg)
+        if not await self.has_extension(channel, extension, context, priority):
+            raise ToolError(f"there is no extension {extension} in the context {context}")
+        return channel
 
     async def has_extension(
         self, channel: str, extension: str, context: str, priority: int

@@ -16,7 +16,9 @@ from avr_bridge.audio.format import ALAW_8K, PCM16_8K, ULAW_8K, Encoding
 from avr_bridge.audio.sounds import read_clip
 from avr_bridge.audio.transcode import Encoder, clip_in
 from avr_bridge.call.farewell import say_farewell
+from avr_bridge.call.leg_control import NO_MANAGER
 from avr_bridge.caller.chan_websocket import LEAD_MS
+from avr_bridge.errors import ToolError
 from avr_bridge.telemetry.journal import AnswerOver, Moment
 from avr_bridge.telemetry.metrics import Metrics
 from avr_bridge.testing import (
@@ -31,6 +33,7 @@ from avr_bridge.testing import (
     write_wav,
 )
 from avr_bridge.testing.chan import MediaDriver
+from avr_bridge.upstream import wording
 from tests.call.conftest import Echo, config
 from tests.call.legs import PlacedLeg, Tap, place_leg
 from tests.unit.metrics_seen import text, value
@@ -431,15 +434,79 @@ async def test_hangup_comes_when_the_goodbye_was_heard(
 async def test_a_transfer_without_a_manager_is_told_in_words(
     autojump_clock: Clock, question: bytes
 ) -> None:
-    """The model hears that it cannot be done, and why; the caller stays."""
+    """The model hears at once, as the tool's own answer, that it cannot be done, and why; nothing
+    was promised, its next words are heard, and the caller stays."""
     transfer = CallTool("avr_transfer", '{"transfer_extension": "600"}')
-    script = Script([[Say(question, 8000, "one moment"), transfer]], then=Silence())
+    sorry = Say(question, 8000, "sorry")
+    script = Script([[Say(question, 8000, "one moment"), transfer], [sorry]], then=Silence())
     async with place_leg(SimulatedRealtime(script, FAST)) as call:
         await trio.sleep(10)
         assert call.leg.closed is None
+    assert call.summary is not None
+    assert call.summary.tool_runs == {"avr_transfer": {"error": 1}}
+    (told,) = items_for_model(call)
+    assert told["type"] == "function_call_output"
+    assert told["output"] == wording.control_failed(NO_MANAGER)
+    assert bytes(call.leg.heard).count(ulaw(question)[:8000]) == 2
+
+
+async def test_what_stands_in_the_way_of_a_transfer_is_told_before_it_is_promised(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """Whoever can foresee it is asked once, as soon as the model has called the tool, and not
+    again: no transfer is tried behind a goodbye that no longer stands."""
+    transfer = CallTool("avr_transfer", '{"transfer_extension": "700"}')
+    script = Script([[Say(question, 8000, "one moment"), transfer]], then=Silence())
+    control = KnowsBefore()
+    async with place_leg(SimulatedRealtime(script, FAST), control=control) as call:
+        await trio.sleep(10)
+    assert control.asked == ["check 700 demo 1"]
+    (told,) = items_for_model(call)
+    assert told["output"] == wording.control_failed("there is no extension 700")
+
+
+async def test_a_transfer_that_can_be_done_is_promised_and_done(
+    autojump_clock: Clock, question: bytes
+) -> None:
+    """Asked when the tool is called, done when the caller has heard the last words."""
+    transfer = CallTool("avr_transfer", '{"transfer_extension": "600"}')
+    script = Script([[Say(question, 8000, "one moment"), transfer]], then=Silence())
+    control = KnowsBefore()
+    async with place_leg(SimulatedRealtime(script, FAST), control=control) as call:
+        await trio.sleep(10)
+    assert control.asked == ["check 600 demo 1", "transfer 600 demo 1"]
+    (told,) = items_for_model(call)
+    assert "will be transferred" in told["output"]
+    assert control.transferred_s - control.checked_s > len(question) / 16_000 - 0.5
+
+
+class KnowsBefore:
+    """Extension 600 is all there is. `asked`: in order."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.checked_s = self.transferred_s = 0.0
+
+    async def hang_up(self, uuid: str) -> None:
+        raise AssertionError("nobody hangs up")
+
+    async def check_transfer(self, uuid: str, extension: str, context: str, priority: int) -> None:
+        await trio.sleep(0.1)
+        self.asked.append(f"check {extension} {context} {priority}")
+        self.checked_s = trio.current_time()
+        if extension != "600":
+            raise ToolError(f"there is no extension {extension}")
+
+    async def transfer(self, uuid: str, extension: str, context: str, priority: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(f"transfer {extension} {context} {priority}")
+        self.transferred_s = trio.current_time()
+
+
+def items_for_model(call: PlacedLeg) -> list[dict[str, Any]]:
+    """What was put into the conversation, beside what was said."""
     (session,) = call.simulator.sessions
-    told = json.dumps(session.received_of("conversation.item.create"))
-    assert "AVR_MANAGER_ENDPOINT" in told
+    return [event["item"] for event in session.received_of("conversation.item.create")]
 
 
 async def test_no_mark_is_no_call_for_ever(autojump_clock: Clock, question: bytes) -> None:

@@ -40,6 +40,7 @@ from avr_bridge.testing import (
 from avr_bridge.testing.caller.audiosocket_line import audiosocket_frame
 from avr_bridge.testing.faults.callers import connect
 from avr_bridge.testing.manager import SimulatedManager, channel
+from avr_bridge.tools.ami import NO_SUCH_CALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -280,9 +281,10 @@ async def test_a_call_is_transferred_through_the_manager() -> None:
 
 
 async def test_without_a_manager_avr_ami_transfers() -> None:
-    """It knows calls of AudioSocket() by their UUID."""
+    """It knows calls of AudioSocket() by their UUID. Before the promise it was asked about a call
+    that does not exist."""
     uid, moved = str(uuid.uuid4()), trio.Event()
-    ami = SimulatedAmi(on_done=lambda _request: moved.set())
+    ami = SimulatedAmi({uid}, on_done=lambda _request: moved.set())
     model = says_and_calls("avr_transfer", transfer_extension="200", transfer_context="sales")
     with trio.fail_after(LIMIT_S):
         async with trio.open_nursery() as nursery:
@@ -293,7 +295,8 @@ async def test_without_a_manager_avr_ami_transfers() -> None:
             ):
                 await moved.wait()
             nursery.cancel_scope.cancel()
-    (request,) = ami.requests
+    asked, request = ami.requests
+    assert asked.uuid == NO_SUCH_CALL
     assert (request.action, request.uuid) == ("transfer", uid)
     assert (request.body["exten"], request.body["context"]) == ("200", "sales")
 

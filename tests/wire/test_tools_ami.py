@@ -9,9 +9,11 @@ import httpx2
 import pytest
 import trio
 
+from avr_bridge.call.leg_control import LegControl
 from avr_bridge.errors import ToolError
 from avr_bridge.testing.ami import AmiFault, AmiRequest, SimulatedAmi
-from avr_bridge.tools import AmiClient
+from avr_bridge.tools import AmiClient, LegId
+from avr_bridge.tools.ami import NO_SUCH_CALL
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -85,6 +87,26 @@ async def test_an_ami_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None
             await AmiClient("http://127.0.0.1:1").hang_up("u-1")
         async with open_ami(SimulatedAmi()) as url:
             await AmiClient(url).hang_up("u-1")
+
+
+async def test_whether_avr_ami_is_there_is_known_before_the_promise() -> None:
+    """A leg of AudioSocket without a manager: no avr-ami, one in trouble, one that answers. It is
+    asked about a call that cannot exist, so nothing is done to any."""
+    ami = SimulatedAmi({"u-1"}, faults=["error"])
+    async with open_ami(ami) as url:
+        for address, words in (("http://127.0.0.1:1", "not be reached"), (url, "answered 500")):
+            with pytest.raises(ToolError, match=rf"{words}.*AVR_MANAGER_ENDPOINT"):
+                await leg_control(address).check_transfer("u-1", "600", "demo", 1)
+        await leg_control(url).check_transfer("u-1", "600", "demo", 1)
+    assert [request.uuid for request in ami.requests] == [NO_SUCH_CALL] * 2
+    assert ami.known == {"u-1"}
+
+
+def leg_control(ami_url: str) -> LegControl:
+    async def hang_up() -> None:
+        raise AssertionError("nobody hangs up")
+
+    return LegControl(hang_up, LegId, None, AmiClient(ami_url))
 
 
 async def test_the_simulated_ami_refuses_what_avr_ami_does() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +11,7 @@ import trio
 import trustme
 
 from avr_bridge import ConfigError, Secret, ToolsConfig
+from avr_bridge.call.leg_control import LegControl
 from avr_bridge.config import BridgeConfig
 from avr_bridge.errors import ToolError
 from avr_bridge.soak.container import free_port
@@ -112,6 +113,42 @@ async def test_a_manager_that_fails_is_told_in_words(fault: str, words: str) -> 
             client = ManagerClient(endpoint, "avr", "secret", limit_s=0.5)
             with pytest.raises(ToolError, match=words):
                 await client.transfer(LegId("179.7"), "600", "demo", 1)
+
+
+@pytest.mark.parametrize(
+    ("password", "leg", "extension", "words"),
+    [
+        ("secret", "179.7", "600", ""),
+        ("wrong-password", "179.7", "600", "does not let the bridge in"),
+        ("secret", "180.1", "600", "not known to Asterisk"),
+        ("secret", "179.7", "700", "no extension 700 in the context demo"),
+    ],
+)
+async def test_a_transfer_is_tried_out_before_it_is_promised(
+    password: str, leg: str, extension: str, words: str
+) -> None:
+    """Login, the caller's channel, the extension: all but the transfer itself."""
+    manager = three_channels()
+    fault = pytest.raises(ToolError, match=words) if words else nullcontext()
+    with trio.fail_after(LIMIT_S):
+        async with open_manager(manager) as endpoint:
+            client = ManagerClient(endpoint, "avr", password)
+            with fault:
+                await client.check_transfer(LegId(leg), extension, "demo", 1)
+    assert manager.done("Redirect") == []
+
+
+async def test_a_manager_that_is_not_there_is_known_before_the_promise() -> None:
+    """Of a leg's control: a manager that cannot be reached, and one that was never set."""
+    there = ManagerClient(f"tcp://127.0.0.1:{free_port()}", "avr", "secret")
+    for manager, words in ((there, "cannot be reached"), (None, "AVR_MANAGER_ENDPOINT")):
+        control = LegControl(_no_hangup, lambda: LegId("179.7"), manager)
+        with trio.fail_after(LIMIT_S), pytest.raises(ToolError, match=words):
+            await control.check_transfer("u-1", "600", "demo", 1)
+
+
+async def _no_hangup() -> None:
+    raise AssertionError("nobody hangs up")
 
 
 async def test_a_wrong_password() -> None:
