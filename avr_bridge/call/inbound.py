@@ -26,6 +26,7 @@ from avr_bridge.caller.transport import (
     ErrorOut,
     MarkPlayed,
     SoundHeld,
+    kind_of,
 )
 from avr_bridge.telemetry.journal import CallBegan, KeyPressed
 
@@ -52,9 +53,6 @@ AUDIO_BURST_S = 120.0
 AUDIO_PER_S = 2.0
 """Seconds of sound at once, and in each second. The two longest messages pass."""
 
-
-EMBEDDED = "embedded"
-"""What a transport that does not name itself is called."""
 
 MOST_FAULTS_TOLD = 500
 """Of a call. Answers to a flood must not fill the queue of a caller that reads none of them: what
@@ -125,13 +123,12 @@ class _InboundPump:
                 self._note_audio(audio_ms, now_s)
                 line.uplink.push(pcm)
             case CallStarted() as start:
-                stats.uuid = start.uuid
                 self._started = True
                 self._format = start.fmt
                 line.uplink.begin(start.fmt)
                 line.orders.give(LegBegan(start.fmt))
                 self._expect_audio_until(now_s + self._no_audio_s)
-                self._tell_begin(start.uuid, now_s)
+                self._identify(start.uuid, now_s)
                 self._starts.send_nowait(start)
             case DtmfDigit(digit=digit):
                 stats.digits += 1
@@ -144,13 +141,15 @@ class _InboundPump:
                 stats.faults += 1
                 if stats.faults <= MOST_FAULTS_TOLD:
                     line.orders.give(ErrorOut(message))
-            case CallerLeft(how=how, detail=detail):
+            case CallerLeft(how=how, detail=detail, uuid=uuid):
+                if uuid and not self._started:
+                    self._identify(uuid, now_s)
                 line.ending.end(REASON_OF_LEAVING[how], detail)
 
-    def _tell_begin(self, uuid: str, now_s: float) -> None:
-        kind = getattr(self._transport, "kind", EMBEDDED)
+    def _identify(self, uuid: str, now_s: float) -> None:
+        self._line.stats.uuid = uuid
         metadata = dict(self._transport.metadata)
-        self._line.journal.tell(CallBegan(now_s, uuid, metadata, kind))
+        self._line.journal.tell(CallBegan(now_s, uuid, metadata, kind_of(self._transport)))
 
     def _note_audio(self, audio_ms: float, now_s: float) -> None:
         if not self._audio_s.spend(audio_ms / 1000, now_s):

@@ -35,7 +35,7 @@ from avr_bridge.call.tally import CallTally
 from avr_bridge.call.toolwork import JOBS_WAITING, CallControl, Job, run_tools
 from avr_bridge.call.turn_clock import TurnClock
 from avr_bridge.call.uplink import Uplink
-from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut
+from avr_bridge.caller.transport import CallerTransport, CallStarted, ErrorOut, kind_of
 from avr_bridge.errors import CallerGone
 from avr_bridge.telemetry import bind_call, get_logger, log_all_of, log_no_more_of
 from avr_bridge.telemetry.journal import CallEnded, Journal, Listener
@@ -216,7 +216,7 @@ def _summary(
         reconnects=stats.reconnects,
         renewals=stats.renewals,
         watchdogs=dict(stats.watchdogs),
-        transport=tally.transport,
+        transport=kind_of(transport),
         model=tally.model,
         setup_ms=tally.setup_ms,
         turn_latencies_ms=tuple(tally.turn_latencies_ms),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from avr_bridge.telemetry.journal import (
     AnswerStarted,
-    CallBegan,
     Interrupted,
     ResponseDone,
     SessionReady,
@@ -37,7 +36,6 @@ class CallTally:
     """One call's.
 
     Attributes:
-        transport: How the caller came; empty if the call never began.
         model: That served last; empty if none did.
         setup_ms: Until the first session was in force; None if none was.
         turn_latencies_ms: Of each turn that was answered.
@@ -49,7 +47,6 @@ class CallTally:
     """
 
     def __init__(self) -> None:
-        self.transport = ""
         self.model = ""
         self.setup_ms: float | None = None
         self.turn_latencies_ms: list[float] = []
@@ -72,8 +69,6 @@ class CallTally:
     def take(self, _uuid: str, moment: Moment) -> None:
         """A moment of the call."""
         match moment:
-            case CallBegan(transport=transport):
-                self.transport = transport
             case SessionReady(setup_ms=setup_ms, model=model, again=again):
                 self.model = model
                 if not again:

@@ -73,9 +73,16 @@ class Status:
 
 @attrs.frozen
 class FormatUnknown:
-    """The leg's sound is of no use to us; in words."""
+    """The leg's sound is of no use to us; in words.
+
+    Attributes:
+        channel_id, connection_id, variables: As of `MediaStarted`, where the leg began with this.
+    """
 
     message: str
+    channel_id: str = ""
+    connection_id: str = ""
+    variables: dict[str, str] = attrs.field(factory=dict)
 
 
 ChanEvent = MediaStarted | MarkPlayed | SoundHeld | DtmfDigit | Status | FormatUnknown | CallerFault
@@ -195,15 +202,16 @@ def _meaning(event: _Event) -> ChanEvent | None:
 
 
 def _started(event: _Event) -> MediaStarted | FormatUnknown:
+    given = event.channel_variables or {}
+    variables = {key: value for key, value in given.items() if isinstance(value, str)}
+    ids = (event.channel_id, event.connection_id)
     fmt = format_named(event.format)
     frame_ms = event.ptime or 20
     if fmt is None:
-        known = ", ".join(FORMATS)
-        return FormatUnknown(f"format {event.format[:40] or '(none)'}: expected one of {known}")
+        words = f"format {event.format[:40] or '(none)'}: expected one of {', '.join(FORMATS)}"
+        return FormatUnknown(words, *ids, variables)
     frame_bytes = event.optimal_frame_size or fmt.bytes_of_ms(frame_ms)
     if frame_bytes <= 0 or fmt.frame_bytes % frame_bytes:
-        return FormatUnknown(f"frames of {frame_bytes} bytes: 20 ms have {fmt.frame_bytes}")
-    given = event.channel_variables or {}
-    variables = {key: value for key, value in given.items() if isinstance(value, str)}
-    ids = (event.channel, event.channel_id, event.connection_id)
-    return MediaStarted(*ids, fmt, round(fmt.ms(frame_bytes)), variables)
+        words = f"frames of {frame_bytes} bytes: 20 ms have {fmt.frame_bytes}"
+        return FormatUnknown(words, *ids, variables)
+    return MediaStarted(event.channel, *ids, fmt, round(fmt.ms(frame_bytes)), variables)

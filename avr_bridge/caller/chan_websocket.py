@@ -172,8 +172,9 @@ class ChanWebsocketTransport:
                 self._events.append(CallerFault("MEDIA_START came twice"))
             case Status(queue_frames=frames):
                 self._note_status(frames)
-            case FormatUnknown(message=words):
-                self._events.append(CallerLeft(Leaving.FORMAT_UNKNOWN, words))
+            case FormatUnknown(message=words) as refused:
+                uuid = self._identify(refused) if self.leg is None else ""
+                self._events.append(CallerLeft(Leaving.FORMAT_UNKNOWN, words, uuid))
             case CallerFault() as fault:
                 get_logger().debug("fault of the caller's side", fault=fault.message)
                 self._events.append(fault)
@@ -182,15 +183,19 @@ class ChanWebsocketTransport:
 
     def _begin(self, leg: MediaStarted) -> None:
         self.leg = leg
-        variables = {k: v for k, v in leg.variables.items() if k not in self.metadata}
-        self.metadata = bounded({**self.metadata, **variables})
-        uuid = self.metadata.get(UUID_PARAMETER) or leg.channel_id or leg.connection_id
-        self._events.append(CallStarted(uuid[:LONGEST_UUID_CHARS], leg.fmt))
+        self._events.append(CallStarted(self._identify(leg), leg.fmt))
         early, self._early = bytes(self._early), bytearray()
         self._take_sound([early] if early else [])
         if self._on_started is not None:
             self._on_started()
             self._on_started = None
+
+    def _identify(self, leg: MediaStarted | FormatUnknown) -> str:
+        """Take what is said of the channel; the call's id."""
+        variables = {k: v for k, v in leg.variables.items() if k not in self.metadata}
+        self.metadata = bounded({**self.metadata, **variables})
+        uuid = self.metadata.get(UUID_PARAMETER) or leg.channel_id or leg.connection_id
+        return uuid[:LONGEST_UUID_CHARS]
 
     async def _answer(self) -> None:
         """For a dial string with ``n``; elsewhere Asterisk has answered by itself."""

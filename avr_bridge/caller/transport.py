@@ -38,6 +38,7 @@ __all__ = [
     "SoundHeld",
     "TellingTransport",
     "TranscriptOut",
+    "kind_of",
 ]
 
 
@@ -114,10 +115,12 @@ class CallerLeft:
     """The caller hung up, or the connection is gone: `how`. Nothing follows.
 
     `detail` says more about it in the log, such as which rule was broken; nothing of what was sent.
+    `uuid` is the call's id where it is known though no call could begin.
     """
 
     how: Leaving = Leaving.HUNG_UP
     detail: str = ""
+    uuid: str = ""
 
 
 @attrs.define(eq=False)
@@ -219,6 +222,15 @@ class CallerTransport(Protocol):
 
     async def close(self, code: int, reason: str) -> None:
         """End the connection with a WebSocket close code (1000 normal, 1011 failure)."""
+
+
+EMBEDDED = "embedded"
+"""What a transport that does not name itself is called."""
+
+
+def kind_of(transport: CallerTransport) -> str:
+    """The word for what it is."""
+    return str(getattr(transport, "kind", EMBEDDED))
 
 
 @runtime_checkable

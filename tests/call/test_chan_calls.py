@@ -19,7 +19,7 @@ from avr_bridge.call.farewell import say_farewell
 from avr_bridge.call.leg_control import NO_MANAGER
 from avr_bridge.caller.chan_websocket import LEAD_MS
 from avr_bridge.errors import ToolError
-from avr_bridge.telemetry.journal import AnswerOver, Moment
+from avr_bridge.telemetry.journal import AnswerOver, CallBegan, CallEnded, Moment
 from avr_bridge.telemetry.metrics import Metrics
 from avr_bridge.testing import (
     CallTool,
@@ -41,6 +41,7 @@ from tests.unit.metrics_seen import text, value
 if TYPE_CHECKING:
     from trio.testing import MockClock as Clock
 
+    from avr_bridge.telemetry.journal import Moment
     from avr_bridge.testing import Step, Turn
 
 FAST = SimulatorOptions(speed=100)
@@ -529,22 +530,42 @@ async def test_a_leg_that_never_starts(autojump_clock: Clock) -> None:
     assert over_s == pytest.approx(10, abs=0.1)
     assert call.summary is not None
     assert call.summary.end_reason is EndReason.CALLER_SENT_NO_INIT
+    assert (call.summary.uuid, call.summary.transport) == ("", "chan_websocket")
     assert call.leg.closed is not None
     assert call.leg.closed.code == 1008
 
 
 @pytest.mark.parametrize("driver", [MediaDriver("slin48"), MediaDriver("slin48", in_json=True)])
 async def test_a_codec_that_we_cannot_do(autojump_clock: Clock, driver: MediaDriver) -> None:
-    """1003, at once, with words; the model is never dialled."""
-    async with place_leg(driver=driver) as call:
+    """1003, at once, with words; the model is never dialled. Log, summary and journal say which
+    call it was, and over which transport."""
+    told: list[tuple[str, Moment]] = []
+    async with place_leg(
+        driver=driver, listeners=[lambda uuid, moment: told.append((uuid, moment))]
+    ) as call:
         over_s = await call.wait_over()
     assert over_s < 0.1
     assert call.summary is not None
     assert call.summary.end_reason is EndReason.CALLER_FORMAT_UNKNOWN
     assert "slin48" in call.summary.detail
+    assert (call.summary.uuid, call.summary.transport) == ("1795379054.7", "chan_websocket")
+    assert [(uuid, type(moment)) for uuid, moment in told] == [
+        ("1795379054.7", CallBegan),
+        ("1795379054.7", CallEnded),
+    ]
     assert call.leg.closed is not None
     assert call.leg.closed.code == 1003
     assert call.simulator.sessions == []
+
+
+async def test_a_refused_leg_that_names_itself(autojump_clock: Clock) -> None:
+    """v(uuid=...) and variables count as of any other call."""
+    driver = MediaDriver("slin48", in_json=True, variables={"from": "2000"})
+    async with place_leg(driver=driver, parameters={"uuid": "0190-ab"}) as call:
+        await call.wait_over()
+    assert call.summary is not None
+    assert call.summary.uuid == "0190-ab"
+    assert call.summary.metadata == {"uuid": "0190-ab", "from": "2000"}
 
 
 async def test_passthrough_is_refused_when_it_shows(autojump_clock: Clock, question: bytes) -> None:
