@@ -15,6 +15,7 @@ import msgspec
 
 from avr_bridge.audio.format import (
     ALAW_8K,
+    FRAME_MS,
     PCM16_8K,
     PCM16_16K,
     PCM16_24K,
@@ -206,12 +207,13 @@ def _started(event: _Event) -> MediaStarted | FormatUnknown:
     variables = {key: value for key, value in given.items() if isinstance(value, str)}
     ids = (event.channel_id, event.connection_id)
     fmt = format_named(event.format)
-    frame_ms = event.ptime or 20
+    frame_ms = event.ptime or FRAME_MS
     if fmt is None:
         words = f"format {event.format[:40] or '(none)'}: expected one of {', '.join(FORMATS)}"
         return FormatUnknown(words, *ids, variables)
     frame_bytes = event.optimal_frame_size or fmt.bytes_of_ms(frame_ms)
-    if frame_bytes <= 0 or fmt.frame_bytes % frame_bytes:
-        words = f"frames of {frame_bytes} bytes: 20 ms have {fmt.frame_bytes}"
+    frame_ms = round(fmt.ms(frame_bytes))
+    if frame_ms <= 0 or frame_bytes != fmt.bytes_of_ms(frame_ms) or FRAME_MS % frame_ms:
+        words = f"frames of {frame_bytes} bytes: expected {fmt.frame_bytes} (20 ms), or 10 ms, 5 ms"
         return FormatUnknown(words, *ids, variables)
-    return MediaStarted(event.channel, *ids, fmt, round(fmt.ms(frame_bytes)), variables)
+    return MediaStarted(event.channel, *ids, fmt, frame_ms, variables)

@@ -104,6 +104,14 @@ def test_frames_of_ten_milliseconds_are_counted_as_such() -> None:
         ("format:ulaw", "format:slin48"),
         (" format:ulaw", ""),
         ("size:160", "size:240"),
+        ("size:160", "size:-160"),
+        # Parts of a millisecond: what waits at Asterisk could not be counted, least of all in 0 ms.
+        ("size:160", "size:1"),
+        ("size:160", "size:4"),
+        ("size:160", "size:20"),
+        ("ulaw optimal_frame_size:160", "slin optimal_frame_size:1"),
+        ("size:160 ptime:20", "size:0 ptime:-20"),
+        ("size:160 ptime:20", "size:0 ptime:3"),
     ],
 )
 def test_what_we_cannot_do_is_said(old: str, new: str) -> None:
