@@ -22,6 +22,7 @@ from avr_bridge.audio.format import (
     ULAW_8K,
     AudioFormat,
 )
+from avr_bridge.caller.metadata import cleaned
 from avr_bridge.caller.protocol import DTMF_DIGITS
 from avr_bridge.caller.transport import CallerFault, DtmfDigit, MarkPlayed, SoundHeld
 
@@ -194,11 +195,11 @@ def _meaning(event: _Event) -> ChanEvent | None:
         case "ERROR" if "passthrough" in event.error_text:
             found = FormatUnknown("passthrough: the p option of the dial string leaves no marks")
         case "ERROR":
-            found = CallerFault(f"Asterisk: {event.error_text[:100]}")
+            found = CallerFault(f"Asterisk: {cleaned(event.error_text[:100])}")
         case name if name in _SILENTLY_IGNORED:
             found = None
         case name:
-            found = CallerFault(f"unknown event: {name[:40]}")
+            found = CallerFault(f"unknown event: {cleaned(name[:40])}")
     return found
 
 
@@ -209,7 +210,8 @@ def _started(event: _Event) -> MediaStarted | FormatUnknown:
     fmt = format_named(event.format)
     frame_ms = event.ptime or FRAME_MS
     if fmt is None:
-        words = f"format {event.format[:40] or '(none)'}: expected one of {', '.join(FORMATS)}"
+        named = cleaned(event.format[:40]) or "(none)"
+        words = f"format {named}: expected one of {', '.join(FORMATS)}"
         return FormatUnknown(words, *ids, variables)
     frame_bytes = event.optimal_frame_size or fmt.bytes_of_ms(frame_ms)
     frame_ms = round(fmt.ms(frame_bytes))

@@ -21,7 +21,7 @@ from avr_bridge.caller.chan_protocol import (
     Status,
 )
 from avr_bridge.caller.metadata import bounded
-from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
+from avr_bridge.caller.protocol import call_id_of
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerAudio,
@@ -194,8 +194,8 @@ class ChanWebsocketTransport:
         """Take what is said of the channel; the call's id."""
         variables = {k: v for k, v in leg.variables.items() if k not in self.metadata}
         self.metadata = bounded({**self.metadata, **variables})
-        uuid = self.metadata.get(UUID_PARAMETER) or leg.channel_id or leg.connection_id
-        return uuid[:LONGEST_UUID_CHARS]
+        names = (self.metadata.get(UUID_PARAMETER, ""), leg.channel_id, leg.connection_id)
+        return next(filter(None, map(call_id_of, names)), "")
 
     async def _answer(self) -> None:
         """For a dial string with ``n``; elsewhere Asterisk has answered by itself."""

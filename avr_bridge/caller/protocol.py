@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from avr_bridge.caller.metadata import cleaned
 from avr_bridge.caller.transport import (
     AudioOut,
     CallerAudio,
@@ -23,12 +24,17 @@ from avr_bridge.caller.transport import (
 )
 from avr_bridge.errors import CallerProtocolError
 
-__all__ = ["CallerProtocol"]
+__all__ = ["CallerProtocol", "call_id_of"]
 
 LONGEST_UUID_CHARS = 128
 """An AudioSocket UUID has 36; room for other people's ids, none for a flood in our logs."""
 
 DTMF_DIGITS = frozenset("0123456789*#ABCD")
+
+
+def call_id_of(text: str) -> str:
+    """The id of a call that somebody named so: bounded and `cleaned`; may be nothing."""
+    return cleaned(text[:LONGEST_UUID_CHARS]).strip()
 
 
 class _Init(msgspec.Struct, tag="init"):
@@ -99,6 +105,8 @@ class CallerProtocol:
             raise CallerProtocolError("init was already received: one call per connection")
         if not 0 < len(uuid) <= LONGEST_UUID_CHARS:
             raise CallerProtocolError(f"init: uuid must have 1 to {LONGEST_UUID_CHARS} characters")
+        if cleaned(uuid) != uuid:
+            raise CallerProtocolError("init: uuid must have no control characters")
         self._started = True
         return CallStarted(uuid)
 

@@ -24,7 +24,7 @@ from avr_bridge.call.session import run_call
 from avr_bridge.caller.chan_websocket import SUBPROTOCOL, ChanWebsocketTransport
 from avr_bridge.caller.http_stream import BoundedRequest, HttpStreamTransport, SpeechStreamBody
 from avr_bridge.caller.metadata import bounded
-from avr_bridge.caller.protocol import LONGEST_UUID_CHARS
+from avr_bridge.caller.protocol import call_id_of
 from avr_bridge.caller.transport import ErrorOut, Peer
 from avr_bridge.caller.websocket import BoundedWebsocket, WebsocketTransport
 from avr_bridge.errors import CallerGone, ConfigError
@@ -255,7 +255,7 @@ def create_app(
         except CallRefused as refused:
             metrics.metrics.refuse(refused.why)
             return _refused(refused, seldom)
-        call_id = request.headers.get("X-UUID", "")[:LONGEST_UUID_CHARS] or str(uuid.uuid4())
+        call_id = call_id_of(request.headers.get("X-UUID", "")) or str(uuid.uuid4())
         peer = Peer.of(request.scope)
         transport = HttpStreamTransport(request.body, call_id, _bounded(request.args), peer)
         response = Response("", content_type="application/octet-stream")

@@ -383,6 +383,27 @@ async def test_who_the_call_is(autojump_clock: Clock) -> None:
     assert call.summary.uuid == "0190-ab"
 
 
+@pytest.mark.parametrize("in_json", [False, True])
+async def test_control_characters_stay_outside(autojump_clock: Clock, in_json: bool) -> None:
+    """Of the id and of all metadata: no escape sequence or line of somebody else's reaches a log,
+    a header or a prompt. An id of nothing else is none."""
+    driver = MediaDriver(in_json=in_json, variables={"v\x1bx": "a\nb"})
+    parameters = {"uuid": "\x1b[31m0190-ab\r\n", "name\x07": "A\x9b2JB\u2028C\ud800"}
+    async with place_leg(driver=driver, parameters=parameters) as call:
+        await trio.sleep(1)
+    assert call.summary is not None
+    assert call.summary.uuid == "[31m0190-ab"
+    assert call.summary.metadata == {
+        "uuid": " [31m0190-ab  ",
+        "name ": "A 2JB C ",
+        **({"v x": "a b"} if in_json else {}),
+    }
+    async with place_leg(parameters={"uuid": "\x00\x1b"}) as call:
+        await trio.sleep(1)
+    assert call.summary is not None
+    assert call.summary.uuid == "1795379054.7"
+
+
 async def test_sound_before_media_start_is_kept(autojump_clock: Clock, question: bytes) -> None:
     """asterisk issue 1712: it reaches the model all the same."""
     simulator = SimulatedRealtime(Script([], then=Silence()))

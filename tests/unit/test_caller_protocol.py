@@ -85,6 +85,7 @@ def test_a_bad_init_may_be_repaired() -> None:
         ('{"type":"dtmf_digit","digit":"12"}', "dtmf_digit: expected one of"),
         ('{"type":"dtmf_digit","digit":""}', "dtmf_digit: expected one of"),
         ('{"type":"init","uuid":"' + "x" * 129 + '"}', "uuid must have"),
+        ('{"type":"init","uuid":"u\\u001b[31m"}', "no control characters"),
     ],
 )
 def test_each_fault_is_named(message: str | bytes | None, fault: str) -> None:

@@ -119,6 +119,16 @@ def test_what_we_cannot_do_is_said(old: str, new: str) -> None:
     assert isinstance(ChanProtocol().receive(START.replace(old, new)), FormatUnknown)
 
 
+def test_words_of_asterisks_have_no_control_characters() -> None:
+    """In what goes into the log: a codec, an error, an event that nobody knows."""
+    refused = ChanProtocol().receive('{"event": "MEDIA_START", "format": "a\\u001b[1m"}')
+    assert isinstance(refused, FormatUnknown)
+    assert refused.message.startswith("format a [1m: expected")
+    told = ChanProtocol().receive('{"event": "ERROR", "error_text": "no\\nsuch"}')
+    assert told == CallerFault("Asterisk: no such")
+    assert ChanProtocol().receive('{"event": "N\\u0007"}') == CallerFault("unknown event: N ")
+
+
 @pytest.mark.parametrize(
     "message",
     [
