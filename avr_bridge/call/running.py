@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from avr_bridge.call.farewell import say_farewell
+from avr_bridge.telemetry import SeldomLog
 
 if TYPE_CHECKING:
     from avr_bridge.call.ending import EndReason
@@ -20,9 +21,16 @@ __all__ = ["RunningCalls"]
 
 
 class RunningCalls:
-    """Calls from their first byte until their transport was closed."""
+    """Calls from their first byte until their transport was closed.
+
+    Attributes:
+        nameless: Logs the ends of those that never said which call they are. Whoever finds the port
+            can make any number of them: a scanner, or a load balancer that looks whether it is
+            open.
+    """
 
     def __init__(self) -> None:
+        self.nameless = SeldomLog()
         self._lines: dict[int, CallLine] = {}
         self._none = trio.Event()
         self._none.set()

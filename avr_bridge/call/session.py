@@ -161,7 +161,11 @@ async def run_call(
         await _say_goodbye(transport, ending)
         running.remove(line)
         fields = summary_fields(summary, metadata_values=config.log.content)
-        get_logger().info("call ended", **fields)
+        if summary.uuid:
+            get_logger().info("call ended", **fields)
+        else:
+            kind = (summary.transport, summary.end_reason)
+            running.nameless.info("call ended", kind, **fields)
         journal.tell(CallEnded(trio.current_time(), summary))
         log_no_more_of(stats.uuid)
         if on_ended is not None:

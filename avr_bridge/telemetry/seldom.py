@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from avr_bridge.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
 __all__ = ["SeldomLog"]
 
@@ -36,9 +36,24 @@ class SeldomLog:
         Args:
             fields: Part of the kind, so of few values.
         """
-        kind = (event, *sorted(fields.items()))
+        count = self._due((event, *sorted(fields.items())))
+        if count:
+            get_logger().warning(event, **fields, count=count)
+
+    def info(self, event: str, kind: Hashable, **fields: Any) -> None:
+        """One more of this kind, of which there are few; its fields may be of many values. What is
+        left out here is on the level debug."""
+        count = self._due((event, kind))
+        if count:
+            get_logger().info(event, **fields, count=count)
+        else:
+            get_logger().debug(event, **fields)
+
+    def _due(self, kind: Hashable) -> int:
+        """Count one more; how many there were since the last line, if one is due, else 0."""
         now_s = self._clock()
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        if kind not in self._last_s or now_s >= self._last_s[kind] + EVERY_S:
-            self._last_s[kind] = now_s
-            get_logger().warning(event, **fields, count=self._counts.pop(kind))
+        if kind in self._last_s and now_s < self._last_s[kind] + EVERY_S:
+            return 0
+        self._last_s[kind] = now_s
+        return self._counts.pop(kind)

@@ -12,6 +12,7 @@ from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.call.conversation import MOST_LOSSES
 from avr_bridge.call.inbound import MOST_FAULTS_TOLD
 from avr_bridge.call.orders import ORDERS_WAITING
+from avr_bridge.call.running import RunningCalls
 from avr_bridge.caller.transport import CallerEvent, CallerFault, ErrorOut
 from avr_bridge.testing.memory import MemoryCaller
 from avr_bridge.testing.realtime import (
@@ -63,6 +64,29 @@ async def test_the_caller_hangs_up(
     assert call.simulator.open_sessions == 0
     assert [session.close_code for session in call.simulator.sessions] == close_codes
     assert task_count() == tasks
+
+
+async def test_calls_without_an_id_fill_no_log(autojump_clock: Clock, log: Any) -> None:
+    """Connections that say nothing, or leave, one after the other: a line for each kind of end, the
+    others at debug. A call that said who it is has its line whatever else comes."""
+    running = RunningCalls()
+    for _ in range(3):
+        async with place_call(running=running) as call:
+            await trio.sleep(11)
+        async with place_call(running=running) as call:
+            pass
+    async with place_call(running=running) as call:
+        call.caller.start()
+        await call.caller.be_silent(1)
+    assert call.summary is not None
+    ended = [line for line in log if line["event"] == "call ended"]
+    shown = [(one["call"], one["reason"]) for one in ended if one["log_level"] == "info"]
+    assert shown == [
+        ("", "caller_sent_no_init"),
+        ("", "caller_hung_up"),
+        (call.summary.uuid, "caller_hung_up"),
+    ]
+    assert len(ended) == 7
 
 
 async def test_a_caller_without_init_may_leave(autojump_clock: Clock) -> None:

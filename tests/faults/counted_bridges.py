@@ -23,7 +23,7 @@ import trio
 from avr_bridge import BridgeConfig, serve
 from avr_bridge.call import conversation, inbound
 from avr_bridge.server import guarded_websocket
-from avr_bridge.telemetry import configure_logging
+from avr_bridge.telemetry import configure_logging, seldom
 from avr_bridge.upstream import answering
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ SHORT_LIMITS: list[tuple[Any, str, float]] = [
     (inbound, "INIT_LIMIT_S", 1.0),
     (answering, "FIRST_AUDIO_LIMIT_S", 1.0),
     (conversation, "SESSION_LIMIT_S", 1.5),
+    (seldom, "EVERY_S", 0.0),
 ]
 BUG = "bug"
 """The bridge of this name has a bug: it fails where it connects to the model."""

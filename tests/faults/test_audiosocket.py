@@ -256,9 +256,10 @@ async def test_an_asterisk_that_stops_reading(receive_buffer_bytes: int) -> None
 
 async def test_hundreds_that_say_nothing() -> None:
     """Of over 256 the oldest are dropped; the others are hung up on after 10 s. None counts as a
-    call, and a real one gets through meanwhile, past AVR_MAX_CALLS."""
+    call, and a real one gets through meanwhile, past AVR_MAX_CALLS. All of them together make one
+    line of the log a minute; the others are on the level debug."""
     with trio.fail_after(LIMIT_S):
-        async with open_ports(AVR_MAX_CALLS="1") as bridge:
+        async with open_ports(AVR_MAX_CALLS="1", AVR_LOG_LEVEL="debug") as bridge:
             before, before_mb = bridge.descriptors(), bridge.rss_mb()
             async with AsyncExitStack() as stack:
                 for _ in range(CALLERS):
@@ -273,6 +274,8 @@ async def test_hundreds_that_say_nothing() -> None:
             assert await bridge.wait_descriptors(before) <= before
     print(f"\n  {CALLERS} without a UUID: {most} kept at most, {grown_mb:.1f} MB")
     assert not bridge.logged("call refused")
+    lines = bridge.logged("call ended", call="", level="info")
+    assert [line["count"] for line in lines] == [1]
     assert most <= 256 + 10
     assert grown_mb < 60
 

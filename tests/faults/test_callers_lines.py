@@ -183,7 +183,7 @@ async def test_callers_in_great_number_that_never_send_init() -> None:
     dropped and its call knows why; a call that begins at once comes through beside them."""
     callers: list[FaultyCaller] = []
     with trio.fail_after(LIMIT_S):
-        async with open_bridge() as bridge, AsyncExitStack() as stack:
+        async with open_bridge(AVR_LOG_LEVEL="debug") as bridge, AsyncExitStack() as stack:
             before, before_mb = bridge.descriptors(), bridge.rss_mb()
             most, started = 0, time.monotonic()
             for _ in range(CALLERS):

@@ -117,6 +117,26 @@ def test_a_line_that_peers_can_cause_comes_once_a_minute() -> None:
     ]
 
 
+def test_a_line_with_fields_of_its_own_is_left_to_debug() -> None:
+    """By kind, whatever is in it; nothing is kept of the fields, so a flood fills no memory."""
+    now_s = 0.0
+    with structlog.testing.capture_logs() as lines:
+        log = SeldomLog(lambda: now_s)
+        for number in range(3):
+            log.info("ended", "silent", seen=number)
+        log.info("ended", "torn", seen=3)
+        now_s = 60.0
+        log.info("ended", "silent", seen=4)
+    shown = [(line["log_level"], line["seen"], line.get("count")) for line in lines]
+    assert shown == [
+        ("info", 0, 1),
+        ("debug", 1, None),
+        ("debug", 2, None),
+        ("info", 3, 1),
+        ("info", 4, 3),
+    ]
+
+
 def events_at(config: LogConfig, calls: list[str]) -> list[tuple[str, str]]:
     """Level and call of the lines that come of one at debug and one at info of each call."""
     stream = io.StringIO()
