@@ -54,6 +54,9 @@ DEFAULT_INSTRUCTIONS = (
 ALIASES = {"AVR_AMI_ENDPOINT": "AMI_URL"}
 """Second names, for avr-app's panel, which refuses those that end in ``_URL``."""
 
+MANAGER_SETTINGS = ("AVR_MANAGER_ENDPOINT", "AVR_MANAGER_USER", "AVR_MANAGER_PASSWORD")
+"""All of them or none: with one alone nothing is transferred."""
+
 PROXY_VARIABLES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 """Known to every program in lower case too; where both are set, that one counts, as in curl."""
 
@@ -230,9 +233,10 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     faults = []
     if not key_given and not {"OPENAI_API_KEY", "OPENAI_ENDPOINT"} & set(variables):
         faults.append("OPENAI_API_KEY is not set: expected the key of the Realtime API")
-    if "AVR_MANAGER_ENDPOINT" in variables:
-        missing = sorted({"AVR_MANAGER_USER", "AVR_MANAGER_PASSWORD"} - set(variables))
-        faults += [f"{name} is not set: AVR_MANAGER_ENDPOINT needs it" for name in missing]
+    manager = [name for name in MANAGER_SETTINGS if name in variables]
+    if manager:
+        missing = sorted(set(MANAGER_SETTINGS) - set(manager))
+        faults += [f"{name} is not set: {manager[0]} needs it" for name in missing]
     audiosocket_port = variables.get("AVR_AUDIOSOCKET_PORT", "0")
     if audiosocket_port == variables.get("PORT", str(ServerConfig().port)) != "0":
         faults.append(f"AVR_AUDIOSOCKET_PORT={audiosocket_port}: expected another one than PORT")
@@ -275,6 +279,12 @@ def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             "OPENAI_TURN_DETECTION_EAGERNESS is ignored: it needs "
             "OPENAI_TURN_DETECTION=semantic_vad"
         )
+    warnings += [
+        f"{name} is ignored: calls straight from Asterisk are transferred through its manager "
+        "interface (AMI), not ARI; see AVR_MANAGER_ENDPOINT"
+        for name in sorted(variables)
+        if name.startswith("AVR_ARI_")
+    ]
     variables, exposed = _unexposed(variables)
     warnings += exposed
     endpoint = variables.get("OPENAI_ENDPOINT")

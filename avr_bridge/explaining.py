@@ -39,8 +39,15 @@ DEFAULT = "default"
 OURS = ("AVR_", "OPENAI_")
 """Beginnings of the names that are looked at: others belong to the machine, or to somebody else."""
 
-KNOWN_ELSEWHERE = {"OPENAI_BASE_URL": "OPENAI_ENDPOINT", "OPENAI_API_BASE": "OPENAI_ENDPOINT"}
-"""What other programs call it; no likeness leads there."""
+KNOWN_ELSEWHERE = {
+    "OPENAI_BASE_URL": "OPENAI_ENDPOINT",
+    "OPENAI_API_BASE": "OPENAI_ENDPOINT",
+    "AVR_ARI_ENDPOINT": "AVR_MANAGER_ENDPOINT",
+    "AVR_ARI_USER": "AVR_MANAGER_USER",
+    "AVR_ARI_PASSWORD": "AVR_MANAGER_PASSWORD",
+    "AVR_ARI_PASSWORD_FILE": "AVR_MANAGER_PASSWORD_FILE",
+}
+"""What other programs, or Asterisk's other interface, call it; no likeness leads there."""
 
 LEAST_LIKENESS = 0.7
 """Of names that are worth a guess: one letter more, less or other in five."""

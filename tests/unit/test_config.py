@@ -355,3 +355,32 @@ def test_two_listeners_do_not_share_a_port(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="another one than PORT"):
         BridgeConfig.from_env({"OPENAI_API_KEY": "k", **environ})
     BridgeConfig.from_env({"OPENAI_API_KEY": "k", "PORT": "0", "AVR_AUDIOSOCKET_PORT": "0"})
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"AVR_MANAGER_ENDPOINT": "tcp://asterisk"}, ["PASSWORD", "USER"]),
+        ({"AVR_MANAGER_USER": "avr"}, ["ENDPOINT", "PASSWORD"]),
+        ({"AVR_MANAGER_PASSWORD": "planted-secret"}, ["ENDPOINT", "USER"]),
+        ({"AVR_MANAGER_USER": "avr", "AVR_MANAGER_PASSWORD": "planted-secret"}, ["ENDPOINT"]),
+    ],
+)
+def test_a_manager_that_is_set_in_part_is_refused(
+    given: dict[str, str], missing: list[str]
+) -> None:
+    """It would start, and transfer nothing. The fault names what is missing, and no value."""
+    faults = faults_of(**given)
+    assert [fault.partition(" is not set: ")[0] for fault in faults] == [
+        f"AVR_MANAGER_{name}" for name in missing
+    ]
+    assert all(next(iter(given)) in fault for fault in faults)
+    assert "planted-secret" not in str(faults)
+
+
+def test_asterisks_other_interface_is_pointed_out() -> None:
+    """ARI cannot transfer these calls: whoever sets it would wait for transfers that never come."""
+    (warning,) = from_env(AVR_ARI_ENDPOINT="http://planted@asterisk:8088/ari").warnings
+    assert warning.startswith("AVR_ARI_ENDPOINT is ignored")
+    assert "AVR_MANAGER_ENDPOINT" in warning
+    assert "planted" not in warning

@@ -112,6 +112,8 @@ def test_faults_are_all_told_and_the_other_settings_explained() -> None:
         ("AVR_MAX_CALL", "AVR_MAX_CALLS"),
         ("avr_token", "AVR_TOKEN"),
         ("OPENAI_BASE_URL", "OPENAI_ENDPOINT"),
+        ("AVR_ARI_ENDPOINT", "AVR_MANAGER_ENDPOINT"),
+        ("AVR_ARI_PASSWORD_FILE", "AVR_MANAGER_PASSWORD_FILE"),
         ("OPENAI_INSTRUCTION", "OPENAI_INSTRUCTIONS"),
         ("AVR_SOMETHING_QUITE_DIFFERENT", ""),
     ],
