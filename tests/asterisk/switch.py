@@ -151,7 +151,7 @@ def _configure(
     addresses: Mapping[str, str],
     sounds: Mapping[str, bytes],
 ) -> None:
-    for name in ("etc/examples", "lib", "spool", "log", "heard", "said", "done", "sounds"):
+    for name in ("etc/fresh", "lib", "spool", "log", "heard", "said", "done", "sounds"):
         (switch.folder / name).mkdir(parents=True)
     (modules,) = ROOT.glob("usr/lib/*/asterisk/modules")
     words = {
@@ -166,13 +166,13 @@ def _configure(
         filled = text.format(**words) if "{here}" in text else text
         (switch.folder / "etc" / file.name).write_text(filled)
     missing = set(addresses)
-    for file in EXAMPLES.glob("*.conf"):
+    for file in EXAMPLES.rglob("*.conf"):
         text = file.read_text()
         for shipped, ours in addresses.items():
             if shipped in text:
                 missing.discard(shipped)
                 text = text.replace(shipped, ours)
-        (switch.folder / "etc" / "examples" / file.name).write_text(text)
+        (switch.folder / "etc" / file.relative_to(EXAMPLES)).write_text(text)
     assert not missing, f"not in the examples: {missing}"
     for name, pcm in sounds.items():
         (switch.folder / "sounds" / f"{name}.sln").write_bytes(pcm)

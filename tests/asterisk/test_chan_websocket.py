@@ -141,11 +141,13 @@ async def test_a_codec_that_we_cannot_do(question: bytes) -> None:
 
 
 async def test_a_refusal_leaves_the_call_to_the_dialplan() -> None:
-    """The bridge wants a token: Dial() ends without an answer, and the next step is taken."""
+    """The bridge wants a token: Dial() ends without an answer, after one attempt as the example
+    has it, and the next step is taken."""
     async with open_line(["Wait(20)"], {}, AVR_TOKEN="a-long-shared-secret") as line:
         await line.switch.place(EXTENSION)
         await line.switch.wait_over()
         log = line.switch.log()
+    assert "failed after 1" in log
     assert "Couldn't call WebSocket/avr-bridge" in log
     assert "WebSocket/avr-bridge/0x" not in "".join(re.findall(r".* answered .*", log))
     assert 'Executing [5003@avr-websocket:4] Hangup("' in log

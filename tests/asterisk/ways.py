@@ -40,11 +40,11 @@ class Way:
 
 
 WAYS = {
-    "AudioSocket()": Way("5001@avr-audiosocket"),
-    "Dial(AudioSocket)": Way("5002@avr-audiosocket"),
-    "chan_websocket": Way("5003@avr-websocket"),
-    "avr-core, WebSocket": Way("5001@avr-audiosocket", "ws"),
-    "avr-core, HTTP": Way("5001@avr-audiosocket", "http"),
+    "AudioSocket()": Way("5001@telephones"),
+    "Dial(AudioSocket)": Way("5002@telephones"),
+    "chan_websocket": Way("5003@telephones"),
+    "avr-core, WebSocket": Way("5001@telephones", "ws"),
+    "avr-core, HTTP": Way("5001@telephones", "http"),
 }
 
 
