@@ -12,6 +12,11 @@ pattern of bits, a sample's low byte is noise, and the silence of one reading is
 zero in another. So each reading is scored by what cannot be predicted of it, and by its distance
 from the middle, and the calmest one is right. The length of a frame is a hint beside that: Asterisk
 sends 20 ms, so 320 bytes are hardly G.711.
+
+Noise cannot be predicted in any reading, and of some loudness it looks calmer in the wrong law.
+Then the amplitudes tell the laws apart: whatever the noise, a greater one is rarer than a smaller
+one, so of the sixteen steps of each segment the lower eight are used more. The pattern by which the
+laws differ has the bit of these eight in it: in the wrong law it is the upper eight, by as much.
 """
 
 from __future__ import annotations
@@ -41,6 +46,16 @@ _CALMER_STEPS: Final = 4.0
 _UNLIKELY: Final = 2.0
 """What the score of a reading is multiplied by that does not fit the length of the frames."""
 
+_NOISE_SHARE: Final = 0.9
+"""Noise is what can be predicted in no law to less than this share of its level (RMS). Speech and
+tones, read rightly, come to 0.1 to 0.7."""
+
+_UPPER_EIGHT: Final = 0x08
+_TELLING: Final = 2.0
+_SURELY_TELLING: Final = 5.0
+"""Standard deviations of a fair coin, by which the lower eight steps are used more or less. Fewer
+tell nothing, so many are sure."""
+
 _ORDER: Final = (Encoding.ULAW, Encoding.ALAW, Encoding.PCM16)
 """The first of equals: runs of 0xFF are µ-law's silence, and as slin they would be nearly that."""
 
@@ -62,7 +77,8 @@ def guess_encoding(data: bytes, frame_bytes: int = 0) -> tuple[Encoding, bool]:
         data: From the beginning of a sample on.
         frame_bytes: The length of the frames that they came in; 0: unknown.
     """
-    scores = {kind: _score(data, kind) for kind in _ORDER}
+    judged = {kind: _judged(data, kind) for kind in _ORDER}
+    scores = {kind: score for kind, (score, _) in judged.items()}
     if frame_bytes:
         for kind in _ORDER:
             is_likely = (frame_bytes >= PCM16_8K.frame_bytes) == (kind is Encoding.PCM16)
@@ -73,18 +89,33 @@ def guess_encoding(data: bytes, frame_bytes: int = 0) -> tuple[Encoding, bool]:
         and scores[best] <= _CALMER * scores[second]
         and scores[second] - scores[best] >= _CALMER_STEPS
     )
+    if best is not Encoding.PCM16 and min(judged[law][1] for law in _STEPS) >= _NOISE_SHARE:
+        return _law_of_noise(data, best)
     return best, sure
 
 
-def _score(data: bytes, encoding: Encoding) -> float:
-    """How restless the bytes are if this is what they are: 0 is digital silence."""
+def _law_of_noise(data: bytes, calmer: Encoding) -> tuple[Encoding, bool]:
+    """Which law noise is in, by its amplitudes, and whether that is sure; `calmer` if they tell
+    nothing."""
+    upper = int(np.count_nonzero(~np.frombuffer(data, np.uint8) & _UPPER_EIGHT))  # of µ-law
+    deviations = (len(data) - 2 * upper) / len(data) ** 0.5
+    if abs(deviations) < _TELLING:
+        return calmer, False
+    law = Encoding.ULAW if deviations > 0 else Encoding.ALAW
+    return law, len(data) >= _LEAST_BYTES and abs(deviations) >= _SURELY_TELLING
+
+
+def _judged(data: bytes, encoding: Encoding) -> tuple[float, float]:
+    """How restless the bytes are if this is what they are, 0 is digital silence; and which share of
+    their level cannot be predicted, 0 where there is none."""
     if encoding is Encoding.PCM16:
         data = codec.encode(data[: len(data) & ~1], Encoding.ULAW)
         encoding = Encoding.ULAW
     heard = _STEPS[encoding][np.frombuffer(data, np.uint8)]
     if not len(heard):
-        return 0.0
-    return _unpredicted(heard) + abs(float(heard.mean())) / 2
+        return 0.0, 0.0
+    unpredicted, level = _unpredicted(heard), float(heard.std())
+    return unpredicted + abs(float(heard.mean())) / 2, unpredicted / level if level else 0.0
 
 
 def _unpredicted(heard: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

@@ -83,6 +83,31 @@ def test_tones_tell(encoding: Encoding, freq_hz: int, level: int) -> None:
 
 
 @ENCODINGS
+@pytest.mark.parametrize("level", [10, 100, 500, 700, 1000, 1400, 2000, 8000])
+@pytest.mark.parametrize("kind", ["normal", "laplace"])
+def test_noise_tells(encoding: Encoding, level: int, kind: str) -> None:
+    """White noise of any loudness, in which nothing can be predicted: a fifth of a second tells the
+    laws apart by how rare great amplitudes are, and what is sure is right. At about 1000 each law
+    looks calmer in the other's reading."""
+    random = np.random.default_rng(level)
+    wrong = sure = 0
+    for _ in range(50):
+        samples = getattr(random, kind)(0, level, 1600)
+        pcm = np.clip(samples, -32768, 32767).astype("<i2").tobytes()
+        guess, is_sure = guess_encoding(encode(pcm, encoding), frame_bytes(encoding))
+        wrong += guess is not encoding
+        sure += is_sure
+    assert wrong == 0
+    assert sure > 35
+
+
+def test_bytes_of_no_kind_are_never_sure() -> None:
+    """Opus, say, or what is encrypted: nothing is sure, so what comes later may still tell."""
+    random = np.random.default_rng(1)
+    assert not any(guess_encoding(random.bytes(1600), 160)[1] for _ in range(200))
+
+
+@ENCODINGS
 def test_a_doubtful_beginning_is_made_good(encoding: Encoding, question: bytes) -> None:
     """Two samples say nothing; what they are taken for is not kept."""
     decoder = LegDecoder()
