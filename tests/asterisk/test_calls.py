@@ -24,7 +24,6 @@ from tests.asterisk.recordings import CLIPS, cut_of, long_answer, onset_ms, piec
 from tests.asterisk.ways import WAYS, open_line
 from tests.unit.metrics_seen import value
 
-LIMIT_S = 90
 MANY = 20
 ALIKE = 0.9
 HEARD_ERROR_MS = 40
@@ -46,13 +45,12 @@ async def test_the_caller_hears_what_was_said(way: str, question: bytes) -> None
     caller hangs up: no channel, call or session is left, and nothing was lost on the way."""
     steps = ["Wait(2)", "Playback(sounds/question)", "Wait(5)"]
     model = SimulatedRealtime()
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, steps, {"question": question}) as line:
-            await line.place()
-            await line.switch.wait_over()
-            await line.switch.wait_idle()
-            (ended,) = await line.wait_ended()
-            heard = line.switch.heard()
+    async with open_line(way, model, steps, {"question": question}) as line:
+        await line.place()
+        await line.switch.wait_over()
+        await line.switch.wait_idle()
+        (ended,) = await line.wait_ended()
+        heard = line.switch.heard()
     (session,) = model.sessions
     there, back = pieces(question, bytes(session.caller_pcm)), pieces(question, heard)
     print(
@@ -76,14 +74,13 @@ async def test_the_model_learns_how_much_was_heard(way: str, question: bytes) ->
     answer = long_answer()
     model = SimulatedRealtime(Script([[Say(answer, 8_000, "a long answer")]], then=Silence()))
     steps = ["Wait(3)", "Playback(sounds/question)", "Wait(1)"]
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, steps, {"question": question}) as line:
-            await line.place()
-            await line.switch.wait_over()
-            (ended,) = await line.wait_ended()
-            heard, spoken = line.switch.heard(), line.switch.said()
-            async with httpx2.AsyncClient() as client:
-                numbers = (await client.get(f"{line.bridge.url}/metrics")).text
+    async with open_line(way, model, steps, {"question": question}) as line:
+        await line.place()
+        await line.switch.wait_over()
+        (ended,) = await line.wait_ended()
+        heard, spoken = line.switch.heard(), line.switch.said()
+        async with httpx2.AsyncClient() as client:
+            numbers = (await client.get(f"{line.bridge.url}/metrics")).text
     (truncated,) = model.sessions[0].received_of("conversation.item.truncate")
     cut = cut_of(answer, heard)
     error_ms = truncated["audio_end_ms"] - cut.at_ms
@@ -110,12 +107,11 @@ async def test_keys_reach_the_model(way: str) -> None:
     script = Script([[said("greeting")], [said("keys-answer")]], then=Silence())
     model = SimulatedRealtime(script)
     steps = ["Wait(3)", "SendDTMF(123)", "Wait(5)"]
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, steps, {}) as line:
-            await line.place()
-            await line.switch.wait_over()
-            (ended,) = await line.wait_ended()
-            heard = line.switch.heard()
+    async with open_line(way, model, steps, {}) as line:
+        await line.place()
+        await line.switch.wait_over()
+        (ended,) = await line.wait_ended()
+        heard = line.switch.heard()
     if way == "avr-core, HTTP":
         assert ended["digits"] == 0
         return
@@ -129,13 +125,12 @@ async def test_keys_reach_the_model(way: str) -> None:
 async def test_the_caller_hangs_up_in_mid_sentence(way: str) -> None:
     """Nothing is left: no channel, no call, no session."""
     model = SimulatedRealtime(Script([[Say(long_answer(), 8_000, "a long answer")]], Silence()))
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, ["Wait(2)"], {}) as line:
-            await line.place()
-            await line.switch.wait_over()
-            await line.switch.wait_idle()
-            (ended,) = await line.wait_ended()
-            await model.sessions[0].wait_closed()
+    async with open_line(way, model, ["Wait(2)"], {}) as line:
+        await line.place()
+        await line.switch.wait_over()
+        await line.switch.wait_idle()
+        (ended,) = await line.wait_ended()
+        await model.sessions[0].wait_closed()
     assert ended["reason"] == "caller_hung_up"
 
 
@@ -146,13 +141,12 @@ async def test_the_bridge_hangs_up_behind_the_goodbye(way: str) -> None:
     the goodbye before."""
     goodbye: list[Step] = [said("transfer-answer"), CallTool("avr_hangup", "{}")]
     model = SimulatedRealtime(Script([goodbye], then=Silence()))
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, ["Wait(60)"], {}) as line:
-            await line.place()
-            await line.switch.wait_over()
-            await line.switch.wait_idle()
-            (ended,) = await line.wait_ended()
-            heard = line.switch.heard()
+    async with open_line(way, model, ["Wait(60)"], {}) as line:
+        await line.place()
+        await line.switch.wait_over()
+        await line.switch.wait_idle()
+        (ended,) = await line.wait_ended()
+        heard = line.switch.heard()
     words = read_wav(clip("transfer-answer"))
     found = likeness(words, heard)
     after_ms = len(heard) / 16 - found.offset_ms - len(words) / 16
@@ -170,13 +164,12 @@ async def test_the_call_is_transferred(way: str) -> None:
     words: list[Step] = [said("transfer-answer"), CallTool("avr_transfer", where)]
     model = SimulatedRealtime(Script([words], then=Silence()))
     there = read_wav(clip("hours-answer"))
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, ["Wait(60)"], {"elsewhere": there}) as line:
-            await line.place()
-            await line.switch.wait_over()
-            await line.switch.wait_idle()
-            (ended,) = await line.wait_ended()
-            heard = line.switch.heard()
+    async with open_line(way, model, ["Wait(60)"], {"elsewhere": there}) as line:
+        await line.place()
+        await line.switch.wait_over()
+        await line.switch.wait_idle()
+        (ended,) = await line.wait_ended()
+        heard = line.switch.heard()
     here = read_wav(clip("transfer-answer"))
     assert pieces(here, heard).correlation > ALIKE
     assert pieces(there, heard).correlation > ALIKE
@@ -191,16 +184,15 @@ async def test_twenty_calls_at_once(way: str) -> None:
     words = {str(n): read_wav(clip(CLIPS[n % len(CLIPS)])) for n in range(1, MANY + 1)}
     steps = ["Wait(2)", "Playback(sounds/${EXTEN})", "Wait(5)"]
     model = SimulatedRealtime()
-    with trio.fail_after(LIMIT_S):
-        async with open_line(way, model, steps, words) as line:
-            async with trio.open_nursery() as nursery:
-                for _ in words:
-                    nursery.start_soon(line.place)
-            for number in range(1, MANY + 1):
-                await line.switch.wait_over(number)
-            await line.switch.wait_idle()
-            ended = await line.wait_ended(MANY)
-            recordings = {name: line.switch.heard(int(name)) for name in words}
+    async with open_line(way, model, steps, words) as line:
+        async with trio.open_nursery() as nursery:
+            for _ in words:
+                nursery.start_soon(line.place)
+        for number in range(1, MANY + 1):
+            await line.switch.wait_over(number)
+        await line.switch.wait_idle()
+        ended = await line.wait_ended(MANY)
+        recordings = {name: line.switch.heard(int(name)) for name in words}
     heard = [pieces(pcm, recordings[name]) for name, pcm in words.items()]
     worst = min(one.correlation for one in heard)
     drift_ms = max(one.drift_ms for one in heard)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
 
-import attrs
 import pytest
-import trio
 
-from avr_bridge.soak.container import free_port
 from avr_bridge.testing import (
     CallTool,
     Say,
@@ -23,58 +18,10 @@ from avr_bridge.testing import (
     read_wav,
 )
 from tests.asterisk.busy import in_real_time
-from tests.asterisk.switch import MANAGER_PORT, Asterisk, open_asterisk
-from tests.faults.conftest import Bridge, open_bridge
+from tests.asterisk.ways import open_line
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
-
-LIMIT_S = 60
+WAY = "chan_websocket"
 DIALLED = "c(ulaw)v("
-SHIPPED_ADDRESS = "ws://127.0.0.1:6030"
-EXTENSION = "5003@avr-websocket"
-
-
-@attrs.frozen
-class Line:
-    """A switch, the bridge that it dials, and the model behind that."""
-
-    switch: Asterisk
-    bridge: Bridge
-    model: SimulatedRealtime
-
-    async def wait_ended(self) -> dict[str, Any]:
-        """Wait until the bridge has logged the end of the call."""
-        while not (ended := self.bridge.logged("call ended")):  # noqa: ASYNC110
-            await trio.sleep(0.02)
-        return ended[-1]
-
-
-@asynccontextmanager
-async def open_line(
-    steps: Sequence[str],
-    sounds: Mapping[str, bytes],
-    model: SimulatedRealtime | None = None,
-    *,
-    dialled: str = DIALLED,
-    manager: bool = True,
-    **settings: str,
-) -> AsyncGenerator[Line]:
-    """A bridge, and a switch whose dial string has these options."""
-    model = model or SimulatedRealtime()
-    port = free_port()
-    access: dict[str, Any] = {
-        "AVR_MANAGER_ENDPOINT": f"tcp://127.0.0.1:{port}",
-        "AVR_MANAGER_USER": "avr",
-        "AVR_MANAGER_PASSWORD": "a-long-secret",
-    }
-    with trio.fail_after(LIMIT_S):
-        async with open_bridge(model=model, **(access if manager else {}) | settings) as bridge:
-            addresses = {SHIPPED_ADDRESS: bridge.ws, MANAGER_PORT: f"port = {port}"}
-            if dialled != DIALLED:
-                addresses[DIALLED] = dialled
-            async with open_asterisk(steps, addresses, sounds) as switch:
-                yield Line(switch, bridge, model)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +43,13 @@ async def test_every_codec_and_both_ways_of_writing(
     """What the caller says comes back to its ear; no event was unknown."""
     steps = ["Wait(2)", "Playback(sounds/question)", "Wait(5)"]
     sounds = {"question": question}
-    async with open_line(steps, sounds, dialled=dialled, OPENAI_AUDIO_FORMAT=audio_format) as line:
-        await line.switch.place(EXTENSION)
+    model, instead = SimulatedRealtime(), {DIALLED: dialled}
+    async with open_line(
+        WAY, model, steps, sounds, instead=instead, OPENAI_AUDIO_FORMAT=audio_format
+    ) as line:
+        await line.place()
         await line.switch.wait_over()
-        ended = await line.wait_ended()
+        (ended,) = await line.wait_ended()
         heard = line.switch.heard()
     found = likeness(question, heard)
     print(f"\n  {dialled} {audio_format}: {found.correlation:.4f}")
@@ -110,11 +60,11 @@ async def test_every_codec_and_both_ways_of_writing(
 
 async def test_the_metadata_of_a_call(question: bytes) -> None:
     """Parameters of the dial string, and, with JSON, variables of the channel."""
-    dialled = "c(ulaw)f(json)v(uuid=0190-ab,"
-    async with open_line(["Wait(2)"], {}, dialled=dialled) as line:
-        await line.switch.place(EXTENSION)
+    instead = {DIALLED: "c(ulaw)f(json)v(uuid=0190-ab,"}
+    async with open_line(WAY, SimulatedRealtime(), ["Wait(2)"], {}, instead=instead) as line:
+        await line.place()
         await line.switch.wait_over()
-        ended = await line.wait_ended()
+        (ended,) = await line.wait_ended()
         (started,) = line.bridge.logged("call started")
     assert ended["call"] == "0190-ab"
     assert {"from", "to", "uuid", "MEDIA_WEBSOCKET_CONNECTION_ID"} <= set(started["metadata_keys"])
@@ -123,18 +73,20 @@ async def test_the_metadata_of_a_call(question: bytes) -> None:
 async def test_passthrough_ends_with_its_own_reason(question: bytes) -> None:
     """Asterisk says that it sets no mark: the call ends, with words that say what to change."""
     script = Script([[Say(question, 8000, "hello")]], then=Silence())
-    async with open_line(["Wait(20)"], {}, SimulatedRealtime(script), dialled="c(ulaw)pv(") as line:
-        await line.switch.place(EXTENSION)
-        ended = await line.wait_ended()
+    model, instead = SimulatedRealtime(script), {DIALLED: "c(ulaw)pv("}
+    async with open_line(WAY, model, ["Wait(20)"], {}, instead=instead) as line:
+        await line.place()
+        (ended,) = await line.wait_ended()
     assert ended["reason"] == "caller_format_unknown"
     assert "passthrough" in ended["detail"]
 
 
 async def test_a_codec_that_we_cannot_do(question: bytes) -> None:
     """An end at once, that names the codec; the caller's dialplan goes on."""
-    async with open_line(["Wait(20)"], {}, dialled="c(slin48)v(") as line:
-        await line.switch.place(EXTENSION)
-        ended = await line.wait_ended()
+    instead = {DIALLED: "c(slin48)v("}
+    async with open_line(WAY, SimulatedRealtime(), ["Wait(20)"], {}, instead=instead) as line:
+        await line.place()
+        (ended,) = await line.wait_ended()
         await line.switch.wait_idle()
     assert ended["reason"] == "caller_format_unknown"
     assert "slin48" in ended["detail"]
@@ -143,14 +95,15 @@ async def test_a_codec_that_we_cannot_do(question: bytes) -> None:
 async def test_a_refusal_leaves_the_call_to_the_dialplan() -> None:
     """The bridge wants a token: Dial() ends without an answer, after one attempt as the example
     has it, and the next step is taken."""
-    async with open_line(["Wait(20)"], {}, AVR_TOKEN="a-long-shared-secret") as line:
-        await line.switch.place(EXTENSION)
+    secret = "a-long-shared-secret"
+    async with open_line(WAY, SimulatedRealtime(), ["Wait(20)"], {}, AVR_TOKEN=secret) as line:
+        await line.place()
         await line.switch.wait_over()
         log = line.switch.log()
     assert "failed after 1" in log
     assert "Couldn't call WebSocket/avr-bridge" in log
     assert "WebSocket/avr-bridge/0x" not in "".join(re.findall(r".* answered .*", log))
-    assert 'Executing [5003@avr-websocket:4] Hangup("' in log
+    assert 'Executing [5003@telephones:4] Hangup("' in log
     assert line.bridge.logged("call ended") == []
 
 
@@ -160,8 +113,8 @@ async def test_an_extension_that_is_not_there_is_told(question: bytes) -> None:
     script = Script(
         [[Say(question, 8000, "one moment"), CallTool("avr_transfer", where)]], Silence()
     )
-    async with open_line(["Wait(8)"], {}, SimulatedRealtime(script)) as line:
-        await line.switch.place(EXTENSION)
+    async with open_line(WAY, SimulatedRealtime(script), ["Wait(8)"], {}) as line:
+        await line.place()
         await line.switch.wait_over()
         await line.wait_ended()
     told = json.dumps(line.model.sessions[0].received_of("conversation.item.create"))
@@ -176,10 +129,11 @@ async def test_a_transfer(question: bytes) -> None:
         [[Say(question, 8000, "one moment"), CallTool("avr_transfer", where)]], Silence()
     )
     there = read_wav(clip("hours-answer"))
-    async with open_line(["Wait(60)"], {"elsewhere": there}, SimulatedRealtime(script)) as line:
-        await line.switch.place(EXTENSION)
+    model, sounds = SimulatedRealtime(script), {"elsewhere": there}
+    async with open_line(WAY, model, ["Wait(60)"], sounds) as line:
+        await line.place()
         await line.switch.wait_over()
-        ended = await line.wait_ended()
+        (ended,) = await line.wait_ended()
         heard = line.switch.heard()
     assert likeness(there, heard).correlation > 0.99
     assert likeness(question, heard).correlation > 0.99
@@ -190,10 +144,11 @@ async def test_a_transfer(question: bytes) -> None:
 async def test_the_hangup_comes_at_the_mark_of_the_goodbye(question: bytes) -> None:
     """HANGUP: the caller has heard all of it, and waits for nothing behind it."""
     script = Script([[Say(question, 8000, "bye"), CallTool("avr_hangup", "{}")]], Silence())
-    async with open_line(["Wait(60)"], {}, SimulatedRealtime(script), manager=False) as line:
-        await line.switch.place(EXTENSION)
+    model = SimulatedRealtime(script)
+    async with open_line(WAY, model, ["Wait(60)"], {}, manager=False) as line:
+        await line.place()
         await line.switch.wait_over()
-        ended = await line.wait_ended()
+        (ended,) = await line.wait_ended()
         heard = line.switch.heard()
     found = likeness(question, heard)
     after_ms = len(heard) / 16 - found.offset_ms - len(question) / 16

@@ -24,6 +24,8 @@ SHIPPED_AUDIOSOCKET = "127.0.0.1:6031"
 SHIPPED_WEBSOCKET = "ws://127.0.0.1:6030"
 SHIPPED_SECRET = "a-long-secret"
 CORE_START_S = 30
+LIMIT_S = 90
+"""For a test's calls, the start of all that stands between included."""
 
 
 @attrs.frozen
@@ -74,40 +76,49 @@ async def open_line(
     model: SimulatedRealtime,
     steps: Sequence[str],
     sounds: Mapping[str, bytes],
+    *,
+    instead: Mapping[str, str] | None = None,
+    manager: bool = True,
+    **settings: Any,
 ) -> AsyncGenerator[Line]:
-    """A bridge and a switch, joined by one of `WAYS`.
+    """A bridge and a switch, joined by one of `WAYS`, for `LIMIT_S` at the most.
 
     Args:
         name: Of the way.
         model: Behind the bridge.
         steps: What each caller does, see `open_asterisk`.
         sounds: What callers say, and what else is played.
+        instead: What else stands otherwise in the examples' files.
+        manager: Whether the bridge is let in by Asterisk's manager.
+        settings: More of the bridge's.
     """
     way = WAYS[name]
     manager_port = free_port()
     asked, ami = _ami()
-    async with trio.open_nursery() as nursery:
-        settings = {
-            "AVR_AUDIOSOCKET_PORT": "0",
-            "AMI_URL": await nursery.start(ami.serve),
-            "AVR_MANAGER_ENDPOINT": f"tcp://127.0.0.1:{manager_port}",
-            "AVR_MANAGER_USER": "avr",
-            "AVR_MANAGER_PASSWORD": SHIPPED_SECRET,
-        }
-        async with open_bridge(model=model, **settings) as bridge, AsyncExitStack() as around:
-            audiosocket = bridge.audiosocket.rpartition("/")[2]
-            if way.core is not None:
-                core = open_core(bridge.address(way.core))
-                audiosocket = await around.enter_async_context(core)
-            addresses = {
-                SHIPPED_AUDIOSOCKET: audiosocket,
-                SHIPPED_WEBSOCKET: bridge.ws,
-                MANAGER_PORT: f"port = {manager_port}",
-            }
-            async with open_asterisk(steps, addresses, sounds) as switch:
-                nursery.start_soon(_act_as_avr_ami, asked, switch)
-                yield Line(way, switch, bridge, model)
-        nursery.cancel_scope.cancel()
+    with trio.fail_after(LIMIT_S):
+        async with trio.open_nursery() as nursery:
+            settings |= {"AVR_AUDIOSOCKET_PORT": "0", "AMI_URL": await nursery.start(ami.serve)}
+            if manager:
+                settings |= {
+                    "AVR_MANAGER_ENDPOINT": f"tcp://127.0.0.1:{manager_port}",
+                    "AVR_MANAGER_USER": "avr",
+                    "AVR_MANAGER_PASSWORD": SHIPPED_SECRET,
+                }
+            async with open_bridge(model=model, **settings) as bridge, AsyncExitStack() as around:
+                audiosocket = bridge.audiosocket.rpartition("/")[2]
+                if way.core is not None:
+                    core = open_core(bridge.address(way.core))
+                    audiosocket = await around.enter_async_context(core)
+                addresses = {
+                    SHIPPED_AUDIOSOCKET: audiosocket,
+                    SHIPPED_WEBSOCKET: bridge.ws,
+                    MANAGER_PORT: f"port = {manager_port}",
+                    **(instead or {}),
+                }
+                async with open_asterisk(steps, addresses, sounds) as switch:
+                    nursery.start_soon(_act_as_avr_ami, asked, switch)
+                    yield Line(way, switch, bridge, model)
+            nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
