@@ -7,7 +7,6 @@ No Asterisk is behind it: what a hangup does to a call is up to `on_done`.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
@@ -15,6 +14,7 @@ import msgspec
 import trio
 
 from avr_bridge.errors import ToolError
+from avr_bridge.testing.serving import serve_clients
 from avr_bridge.testing.small_http import Answer, serve_requests
 from avr_bridge.tools.ami import check_answer
 
@@ -74,9 +74,7 @@ class SimulatedAmi:
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled; reports the address for ``AMI_URL``."""
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(partial(trio.serve_tcp, self._client, port, host=host))
-            task_status.started(f"http://{host}:{listeners[0].socket.getsockname()[1]}")
+        await serve_clients(self._client, "http://{}", host, port, task_status)
 
     async def wait_requests(self, count: int = 1) -> None:
         """Wait until so many requests have come."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
 import trio
 
+from avr_bridge.testing.serving import serve_clients
 from avr_bridge.tools.manager_protocol import Packet, PacketReader, login_key
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ class SimulatedManager:
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until cancelled; reports the address for ``AVR_MANAGER_ENDPOINT``."""
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(partial(trio.serve_tcp, self._client, port, host=host))
-            task_status.started(f"tcp://{host}:{listeners[0].socket.getsockname()[1]}")
+        await serve_clients(self._client, "tcp://{}", host, port, task_status)
 
     def done(self, name: str) -> list[Packet]:
         """The actions of one name."""

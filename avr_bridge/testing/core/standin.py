@@ -37,6 +37,7 @@ from avr_bridge.testing.caller.line import (
     Interruption,
     Transcript,
 )
+from avr_bridge.testing.serving import serve_clients
 from avr_bridge.testing.small_http import Answer, serve_requests
 
 if TYPE_CHECKING:
@@ -95,10 +96,7 @@ class StandInCore:
         task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Take Asterisk's calls until cancelled; reports ``host:port``."""
-        async with trio.open_nursery() as nursery:
-            serve = partial(trio.serve_tcp, self._connection, port, host=host)
-            listeners = await nursery.start(serve)
-            task_status.started(f"{host}:{listeners[0].socket.getsockname()[1]}")
+        await serve_clients(self._connection, "{}", host, port, task_status)
 
     async def serve_http(
         self,
@@ -109,10 +107,8 @@ class StandInCore:
     ) -> None:
         """avr-core's own service: ``POST /call`` with ``{uuid, payload}`` before the call comes;
         its payload becomes the address's query. Reports the address."""
-        async with trio.open_nursery() as nursery:
-            client = partial(serve_requests, answer=self._answer)
-            listeners = await nursery.start(partial(trio.serve_tcp, client, port, host=host))
-            task_status.started(f"http://{host}:{listeners[0].socket.getsockname()[1]}")
+        client = partial(serve_requests, answer=self._answer)
+        await serve_clients(client, "http://{}", host, port, task_status)
 
     async def wait_events(self, kind: str, count: int = 1) -> CoreEvent:
         """Wait until so many events of a type have come, and return the latest."""
