@@ -131,8 +131,9 @@ def call(
 
     URL is what avr-core has as STS_URL: ws://host:port, or the legacy
     http://host:port/speech-to-speech-stream. With audiosocket://host:port the call comes as from
-    Asterisk, in slin or, with ?codec=ulaw or ?codec=alaw behind it, in G.711. Ends with 0 if a
-    reply was heard, 1 if not, 2 if the command line is wrong.
+    Asterisk, in slin or, with ?codec=ulaw or ?codec=alaw behind it, in G.711; with
+    ws://host:port/asterisk/media as from its chan_websocket, in u-law. Ends with 0 if a reply was
+    heard, 1 if not, 2 if the command line is wrong.
     """
     call_data = _read_query(query)
     try:

@@ -26,6 +26,7 @@ from avr_bridge.audio.codec import decode, encode
 from avr_bridge.audio.format import ULAW_8K, Encoding
 from avr_bridge.audio.sounds import read_clip
 from avr_bridge.testing import (
+    CallTool,
     Parrot,
     Say,
     Script,
@@ -39,6 +40,8 @@ from tests.wire.conftest import open_bridge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from avr_bridge.testing import Step
 
 LIMIT_S = 30
 TONE = b"\x00\x20\x00\xe0" * 40_000
@@ -241,3 +244,23 @@ async def test_a_leg_under_another_server(question: bytes) -> None:
             nursery.cancel_scope.cancel()
     assert likeness(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
     assert [line["reason"] for line in log if line["event"] == "call ended"] == ["caller_hung_up"]
+
+
+async def test_a_simulated_call_over_the_media_subprotocol(question: bytes) -> None:
+    """The same caller as over the other transports: it interrupts, and hears the goodbye to its end
+    before the bridge hangs up."""
+    goodbye: list[Step] = [Say(question, 8000, "bye"), CallTool("avr_hangup", "{}")]
+    script = Script([[Say(TONE, 8000, "long")], goodbye], then=Silence())
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(SimulatedRealtime(script)) as bridge:
+            async with open_simulated_call(f"{bridge.ws}/asterisk/media") as call:
+                await call.wait_heard_speech()
+                await trio.sleep(0.5)
+                call.say(question)
+                await call.wait_closed()
+                report, heard = call.report(), call.heard()
+            (ended,) = await bridge.wait_ended()
+    assert report.faults == ()
+    assert (report.interruptions, report.closed_by) == (1, "bridge")
+    assert likeness(question, heard).correlation > 0.9
+    assert (ended["interruptions"], ended["reason"]) == (1, "caller_hung_up")

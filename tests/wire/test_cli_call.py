@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from avr_bridge.cli.call import call
 from avr_bridge.testing.likeness import likeness
 from avr_bridge.testing.wav import clip, read_wav, write_wav
+from tests.wire.conftest import open_bridge
 from tests.wire.sts_servers import HttpSts, WebSocketSts, echo, tcp_server, websocket_sts
 from tests.wire.test_audiosocket import open_bridge as open_audiosocket_bridge
 
@@ -233,3 +234,29 @@ async def test_a_call_as_from_asterisk(tmp_path: Path, wav: str) -> None:
     assert likeness(SPEECH, read_wav(tmp_path / "out.wav")).correlation > 0.9
     assert refused.exit_code == 2
     assert "AudioSocket wants a UUID" in refused.output
+
+
+async def test_a_call_as_from_chan_websocket(tmp_path: Path, wav: str) -> None:
+    """To the path that speaks Asterisk's media subprotocol: keys and call data go along, what the
+    bridge commands is known to Asterisk, and the reply is heard at its pace."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge() as bridge:
+            url = f"{bridge.ws}/asterisk/media"
+            more = ("--uuid", "mine", "--query", "from=2000", "--digits", "1#")
+            result = await run(url, "--wav", wav, *more, tmp_path=tmp_path)
+            (ended,) = await bridge.wait_ended()
+    assert result.exit_code == 0, result.output
+    assert "FAULT" not in result.output
+    assert likeness(SPEECH, read_wav(tmp_path / "out.wav")).correlation > 0.9
+    assert (ended["call"], ended["transport"]) == ("mine", "chan_websocket")
+    assert (ended["digits"], ended["faults"], ended["metadata_keys"]) == (2, 0, ["from"])
+    assert ended["reason"] == "caller_hung_up"
+
+
+async def test_a_bridge_that_refuses_a_call_from_chan_websocket(tmp_path: Path) -> None:
+    """Before the upgrade, by its HTTP status; exit code 1."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge(token="a-long-shared-secret") as bridge:
+            result = await run(f"{bridge.ws}/asterisk/media", tmp_path=tmp_path)
+    assert result.exit_code == 1
+    assert "The call was not placed: refused with HTTP 401" in result.output

@@ -365,6 +365,14 @@ def test_addresses_of_audiosocket() -> None:
         read_address("audiosocket://h:6031", {"from": "2000"})
 
 
+def test_the_address_of_chan_websocket() -> None:
+    """By its path, whatever the query; another path is avr-core's."""
+    address = read_address("ws://h:6030/asterisk/media?uuid=u", {"from": "2000"})
+    assert (address.transport, address.target) == ("media", "/asterisk/media?uuid=u&from=2000")
+    assert read_address("ws://h:6030/asterisk/media/else").transport == "ws"
+    assert read_address("ws://h:6030/").transport == "ws"
+
+
 NODE_ECHO = r"""
 const http = require('http');
 const server = http.createServer((req, res) => {

@@ -2,6 +2,7 @@
 
 An address of ours stands beside them for calls straight from Asterisk, which knows a host and a
 port only: ``audiosocket://host:port``, with ``?codec=ulaw`` or ``alaw`` for a leg that is not slin.
+The path ``/asterisk/media`` of a WebSocket is that of the bridge's for Asterisk's chan_websocket.
 
 Reads the address and maps every failure to connect to `CallNotPlaced`. What travels on the line
 is none of its business.
@@ -19,6 +20,7 @@ import trio
 from avr_bridge.testing.caller.audiosocket_line import AudioSocketLine, Codec
 from avr_bridge.testing.caller.events import CallNotPlaced
 from avr_bridge.testing.caller.http_line import HttpLine
+from avr_bridge.testing.caller.media_line import MediaLine
 from avr_bridge.testing.caller.websocket_line import WebSocketLine
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ type Transport = Literal["auto", "ws", "http"]
 
 LEGACY_PATH = "/speech-to-speech-stream"
 """avr-core chooses the legacy transport by this path."""
+
+MEDIA_PATH = "/asterisk/media"
+"""The bridge speaks chan_websocket's subprotocol there, and nothing of avr-core's."""
 
 CODECS: dict[str, Codec] = {"slin": "slin", "ulaw": "ulaw", "alaw": "alaw"}
 
@@ -50,7 +55,7 @@ class Address:
     host: str
     port: int
     target: str
-    transport: Literal["ws", "http", "audiosocket"]
+    transport: Literal["ws", "http", "audiosocket", "media"]
     codec: Codec = "slin"
 
     @property
@@ -85,6 +90,7 @@ def read_address(
         port = parts.port or 80
     except ValueError as error:
         raise ValueError(f"{url!r}: {error}") from None
+    spoken: Literal["ws", "http", "media"]
     by_scheme: Literal["ws", "http"] = "http" if parts.scheme == "http" else "ws"
     chosen = by_scheme if transport == "auto" else transport
     path = quote(parts.path, safe=_AS_THEY_ARE) or "/"
@@ -96,7 +102,9 @@ def read_address(
     ours = urlencode(query, quote_via=quote, safe="") if query else ""
     theirs = quote(parts.query, safe=_AS_THEY_ARE + "?")
     joined = "&".join(part for part in (theirs, ours) if part)
-    return Address(_host(url, parts.hostname), port, f"{path}?{joined}" if joined else path, chosen)
+    target = f"{path}?{joined}" if joined else path
+    spoken = "media" if chosen == "ws" and path == MEDIA_PATH else chosen
+    return Address(_host(url, parts.hostname), port, target, spoken)
 
 
 def _audiosocket_address(url: str) -> Address:
@@ -144,7 +152,7 @@ async def connect_line(address: Address, uuid: str, connect_s: float) -> CallerL
 
 def _line(
     address: Address, stream: trio.SocketStream
-) -> WebSocketLine | HttpLine | AudioSocketLine:
+) -> WebSocketLine | HttpLine | AudioSocketLine | MediaLine:
     match address.transport:
         case "ws":
             return WebSocketLine(stream)
@@ -152,6 +160,8 @@ def _line(
             return HttpLine(stream)
         case "audiosocket":
             return AudioSocketLine(stream, address.codec)
+        case "media":
+            return MediaLine(stream)
 
 
 def _reason(error: OSError) -> str:

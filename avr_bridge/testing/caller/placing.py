@@ -44,7 +44,7 @@ async def open_simulated_call(
     Args:
         url: ``ws://host:port`` for the present transport;
             ``http://host:port/speech-to-speech-stream`` (the path may be left out) for the legacy
-            one.
+            one; ``audiosocket://host:port`` and ``ws://host:port/asterisk/media`` as from Asterisk.
         uuid: The call's id; a random one by default.
         query: Appended to the address, as avr-core does with a call's payload.
         transport: Overrules the address's scheme.

@@ -160,19 +160,24 @@ class SocketWire(LegWire):
         wire = cls(stream)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         try:
-            await wire._shake_hands(f"{host}:{port}", target, headers, subprotocols)
+            await wire.shake_hands(f"{host}:{port}", target, headers, subprotocols)
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
         return wire
 
-    async def _shake_hands(
+    async def shake_hands(
         self,
         host: str,
         target: str,
-        headers: Sequence[tuple[bytes, bytes]],
-        subprotocols: Sequence[str],
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        subprotocols: Sequence[str] = ("media",),
     ) -> None:
+        """Ask for the WebSocket; `open` has done so.
+
+        Raises:
+            LegNotPlaced: The server refused, or hung up.
+        """
         request = ws_events.Request(
             host=host, target=target, subprotocols=list(subprotocols), extra_headers=list(headers)
         )
