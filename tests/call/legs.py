@@ -11,6 +11,8 @@ import attrs
 import trio
 
 from avr_bridge import CallSummary, run_call
+from avr_bridge.audio.codec import decode, encode
+from avr_bridge.audio.format import ULAW_8K, Encoding
 from avr_bridge.call.leg_control import LegControl
 from avr_bridge.call.running import RunningCalls
 from avr_bridge.testing.chan import MediaDriver, MemoryWire, SimulatedLeg, open_leg_on
@@ -148,3 +150,23 @@ class _Tapped:
         sound = self._tap.changed(base64.b64decode(event["delta"]))
         self._tap.from_model += sound
         return json.dumps({**event, "delta": base64.b64encode(sound).decode()})
+
+
+def ulaw(pcm: bytes) -> bytes:
+    """As the leg has it, in whole frames."""
+    sound = encode(pcm, Encoding.ULAW)
+    return sound + ULAW_8K.silence(-len(sound) % ULAW_8K.frame_bytes)
+
+
+def heard_pcm(call: PlacedLeg) -> bytes:
+    """What the caller heard, as PCM16 at 8 kHz."""
+    return decode(call.leg.spoken(), Encoding.ULAW)
+
+
+class MuteDriver(MediaDriver):
+    """Tells neither marks nor status."""
+
+    def command(self, text: str) -> list[str]:
+        if not text.startswith("MARK_MEDIA"):
+            super().command(text)
+        return []
