@@ -103,7 +103,7 @@ class Case:
             nothing; None: it strikes with the end of the first session, or before there is one.
         settles: Whether the fault is over before the next call may be placed.
         ends: Whether the call ends of it.
-        until_s: Instead: how long the caller asks again and again.
+        sessions: Instead: in so many sessions of the call the caller asks something, once in each.
     """
 
     name: str
@@ -113,7 +113,7 @@ class Case:
     strikes_after_s: float | None = None
     settles: bool = False
     ends: bool = False
-    until_s: float = 0.0
+    sessions: int = 0
 
 
 @attrs.frozen
@@ -222,19 +222,29 @@ class _Stage:
                             await self.settled[uuid].wait()
                 self.placed.set()
 
-    async def _take_part(self, call: SimulatedCall, case: Case) -> int:
+    async def _wait_left(self, uuid: str, count: int) -> None:
+        """Wait until a call has left so many sessions."""
+        while sum(session.closed for session in self.sessions_of(uuid)) < count:  # noqa: ASYNC110
+            await trio.sleep(0.1)
+
+    async def _take_part(self, call: SimulatedCall, case: Case, uuid: str) -> int:
         """The caller's part, until the fault is over; how often something was asked."""
         asked = 0
         if case.asks:
             await self.placed.wait()
             await call.wait_heard_speech()
             asked += await ask(call)
-        while case.until_s:
+        for number in range(case.sessions):
+            # Behind a change, so that the answer is over long before the next one is due: in the
+            # middle of it that would cost words, and when it is due hangs on a rounded second.
+            await self._wait_left(uuid, number)
             await call.wait_heard_speech()
             await call.wait_quiet()
-            if call.now_ms() > case.until_s * 1000:
-                return asked
             asked += await ask(call)
+        if case.sessions:
+            await call.wait_heard_speech()
+            await call.wait_quiet()
+            return asked
         if case.ends:
             await call.wait_closed()
             return asked
@@ -251,7 +261,7 @@ class _Stage:
             offset_s = trio.current_time() - call.now_ms() / 1000
             asked = 0
             with trio.move_on_after(CASE_S):  # the judge sees what is missing
-                asked = await self._take_part(call, case)
+                asked = await self._take_part(call, case, uuid)
             heard, received = call.heard(), call.received()
         report = call.report()
         ended = await bridge.wait_ended(uuid)
