@@ -138,6 +138,10 @@ def _decode(message: str) -> _Init | _Audio | _Dtmf:
         kind = _head_decoder.decode(message).type
     except msgspec.ValidationError:
         raise CallerProtocolError("expected an object with a type") from None
+    except (msgspec.DecodeError, UnicodeError):  # behind the place of the misfit
+        raise CallerProtocolError("not JSON") from None
+    except RecursionError:
+        raise CallerProtocolError("nested too deeply") from None
     if kind not in _KNOWN:
         raise CallerProtocolError(f"unsupported message type: {kind[:40]}")
     raise CallerProtocolError(f"{kind}: {fault}")

@@ -42,6 +42,7 @@ class Server:
     port: int
     log_path: Path
     senders: Iterator[int] = attrs.field(factory=lambda: itertools.count(256))
+    bugs: list[dict[str, Any]] = attrs.field(factory=list)
 
     def send(self, raw: bytes, until: bytes | None = None) -> bytes:
         """All that the bridge says to these bytes and a FIN; or without one, up to a word.
@@ -64,10 +65,12 @@ class Server:
         return got
 
     def assert_well(self) -> None:
-        """It answers, and has logged no bug."""
+        """It answers, and has logged no bug that is not told already: a search for the shortest
+        garbage goes on behind the first."""
         assert self.send(b"GET /healthz HTTP/1.1\r\nHost: b\r\n\r\n").startswith(b"HTTP/1.1 200")
         bugs = [line for line in self.lines() if line["level"] == "error"]
-        assert bugs == []
+        new, self.bugs[:] = bugs[len(self.bugs) :], bugs
+        assert new == []
 
     def lines(self) -> list[dict[str, Any]]:
         """The log."""
