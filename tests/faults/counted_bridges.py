@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from avr_bridge.upstream.socket import MessageSocket
 
 SHORT_LIMITS: list[tuple[Any, str, float]] = [
-    (guarded_websocket, "MESSAGE_LIMIT_S", 1.0),
+    (guarded_websocket, "MESSAGE_LIMIT_S", 2.5),
     (inbound, "INIT_LIMIT_S", 1.0),
     (answering, "FIRST_AUDIO_LIMIT_S", 1.0),
     (conversation, "SESSION_LIMIT_S", 1.5),
