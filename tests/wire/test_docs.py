@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -104,6 +105,7 @@ def test_every_command_is_one_that_exists() -> None:
     assert found["avr-bridge"] >= 3
 
 
+@functools.cache
 def _options(command: str) -> set[str]:
     ran = subprocess.run(
         [sys.executable, "-m", "avr_bridge", command, "--help"],
