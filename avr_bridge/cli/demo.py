@@ -247,10 +247,15 @@ class _Screen:
         self._lines = 0
 
     async def run(self) -> None:
-        """Print the lines when they are due. Runs until cancelled."""
+        """Print the lines when they are due. Runs until cancelled.
+
+        Due by the time of the round before: if this process stood still, the caller has still to
+        tell what was meanwhile, and who goes first in this round is chance.
+        """
         while True:
+            due_s = self._now_s() - HELD_BACK_S
             await trio.sleep(FRAME_S)
-            self._print_until(self._now_s() - HELD_BACK_S)
+            self._print_until(due_s)
 
     def flush(self) -> None:
         """Print what still waits."""
