@@ -41,7 +41,7 @@ LATE_GENERATOR_MS = 100
 """A frame of the innocent caller that left so late: this machine was too busy to measure gaps."""
 LATE_MS = 80
 """So much the caller and the bridge's process together were late for want of a core: the gap is the
-machine's. At least 120 ms lie ahead of the caller, so that the bridge was late by no more than 40."""
+machine's. At least 120 ms lie ahead of the caller: by itself the bridge was late by 40 at most."""
 LATE_WITHIN_S = 0.2
 SAMPLE_S = 0.02
 

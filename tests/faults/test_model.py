@@ -98,8 +98,6 @@ ANSWERS = Scene(
     )
 )
 
-pytestmark = pytest.mark.xdist_group("model")
-
 type Rows = dict[tuple[str, str], Row]
 
 
@@ -220,7 +218,7 @@ def test_pings_find_a_network_that_swallows(rows: Rows, key: tuple[str, str]) ->
 @each(EXPIRES)
 def test_sessions_end_and_the_call_does_not(rows: Rows, key: tuple[str, str]) -> None:
     """40 s in sessions of 20 s, with a question in each: all are answered, every sample came, and
-    no session met its end. Virtual time has the changes in mid-speech; here they come in silence."""
+    no session met its end. The changes come in silence; virtual time has those in mid-speech."""
     row = rows[key]
     latest_s = max(row.report.answer_latencies_ms) / 1000
     renewals = row.ended["renewals"]
