@@ -73,8 +73,8 @@ class Server:
         assert new == []
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log."""
-        text = self.log_path.read_text()
+        """The log; without a line that is still being written."""
+        text, _, _ = self.log_path.read_text().rpartition("\n")
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
