@@ -32,10 +32,10 @@ from avr_bridge.testing import (
     Script,
     Silence,
     SimulatedRealtime,
-    likeness,
     open_simulated_call,
 )
 from avr_bridge.testing.chan import LegNotPlaced, MediaDriver, SocketWire, open_simulated_leg
+from tests.asterisk.recordings import pieces
 from tests.wire.conftest import open_bridge
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ async def test_a_call_from_end_to_end(question: bytes, in_json: bool) -> None:
                 await leg.wait_quiet(1500)
             (ended,) = await bridge.wait_ended()
     assert driver.answered
-    assert likeness(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
+    assert pieces(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
     assert ended["reason"] == "caller_hung_up"
     assert ended["faults"] == 0
     assert ended["transport"] == "chan_websocket"
@@ -242,7 +242,7 @@ async def test_a_leg_under_another_server(question: bytes) -> None:
                 await leg.wait_heard(1000)
                 await leg.wait_quiet(1500)
             nursery.cancel_scope.cancel()
-    assert likeness(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
+    assert pieces(question, decode(leg.spoken(), Encoding.ULAW)).correlation > 0.9
     assert [line["reason"] for line in log if line["event"] == "call ended"] == ["caller_hung_up"]
 
 
