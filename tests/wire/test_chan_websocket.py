@@ -32,6 +32,7 @@ from avr_bridge.testing import (
     Script,
     Silence,
     SimulatedRealtime,
+    likeness,
     open_simulated_call,
 )
 from avr_bridge.testing.chan import LegNotPlaced, MediaDriver, SocketWire, open_simulated_leg
