@@ -3,6 +3,7 @@
 
 import { Recording } from './recording.js';
 import { Strip, clock, heightOf, rmsOf } from './strip.js';
+import { Tail } from './tail.js';
 import { Waits } from './waits.js';
 import { wordsOf, stateWords } from './words.js';
 
@@ -20,6 +21,7 @@ export class CallView {
   #strip = new Strip(find('strip'));
   #recording = new Recording();
   #waits = new Waits();
+  #tails = { transcript: new Tail(find('transcript')), turns: new Tail(find('turns')), events: new Tail(find('events')) };
   #turns = [];
   #began_ms = null;
   #timer = null;
@@ -31,7 +33,8 @@ export class CallView {
     this.#recording = new Recording();
     this.#waits = new Waits();
     this.#turns = [];
-    for (const id of ['transcript', 'turns', 'turns-sum', 'events']) find(id).replaceChildren();
+    for (const tail of Object.values(this.#tails)) tail.clear();
+    find('turns-sum').textContent = '';
     find('save').disabled = true;
     find('timer').textContent = clock(0);
     this.#say('Connecting');
@@ -147,7 +150,7 @@ export class CallView {
       item.append(tag);
     }
     item.append(element('p', cut ? text.slice(0, -CUT_MARK.length) : text));
-    append(find('transcript'), item);
+    this.#tails.transcript.append(item);
   }
 
   // One answer: what was measured here, what the bridge tells, or one after the other.
@@ -158,7 +161,7 @@ export class CallView {
     if (!turn || known || now_ms - turn.at_ms > SAME_TURN_MS) {
       turn = { at_ms: now_ms, item: document.createElement('li') };
       this.#turns.push(turn);
-      append(find('turns'), turn.item);
+      this.#tails.turns.append(turn.item);
     }
     Object.assign(turn, found);
     this.#showTurns();
@@ -182,6 +185,7 @@ export class CallView {
         turn.item.append(element('small', `${inWords(turn.bridge_ms)} of it after your pause was noticed`));
       }
     });
+    this.#tails.turns.settle(); // each may have become taller
     const sorted = [...waits].sort((a, b) => a - b);
     const median = sorted[Math.floor((sorted.length - 1) / 2)];
     find('turns-sum').textContent = `median ${inWords(median)}, slowest ${inWords(sorted.at(-1))}`;
@@ -192,9 +196,7 @@ export class CallView {
     const text = element('span', words);
     if (bad) text.className = 'bad';
     item.append(element('time', `${Math.max(this.#seconds() - ago_ms / 1000, 0).toFixed(1)} s`), text);
-    const list = find('events');
-    append(list, item);
-    if (list.children.length > MOST_EVENTS) list.firstElementChild.remove();
+    this.#tails.events.append(item, MOST_EVENTS);
   }
 
   #seconds() {
@@ -218,11 +220,4 @@ function element(name, text) {
   const made = document.createElement(name);
   made.textContent = text;
   return made;
-}
-
-// Behind the others; the end stays in sight, unless somebody has scrolled up.
-function append(list, item) {
-  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
-  list.append(item);
-  if (atEnd) list.scrollTop = list.scrollHeight;
 }
