@@ -82,3 +82,60 @@ async def test_the_end_of_a_list_stays_in_sight() -> None:
     assert read["scrolled"] > 100
     assert read["scrolled, turned"] > 100
     assert abs(read["again"]) <= 1
+
+
+WORDS_OF_THE_LINE = """async () => {
+  const { Strip } = await import('/console/strip.js');
+  const canvas = document.createElement('canvas');
+  canvas.style.width = '520px';
+  canvas.style.height = '176px';
+  document.body.append(canvas);
+  const pen = canvas.getContext('2d');
+  const strip = new Strip(canvas);
+  let now_s = 0;
+  strip.start(() => now_s);
+  strip.wait(2.0, 2.5);
+  strip.interruption(3.0);
+  strip.wait(9.0, 9.9);
+  strip.interruption(12.0);
+  strip.key(12.5, '7');
+  strip.wait(12.4, 12.6);
+  strip.wait(13.0, 13.3);
+  let drawn;
+  pen.fillText = (words, x, y) => {
+    if (!words.includes(':')) drawn.push({ words, x, y, half: pen.measureText(words).width / 2 });
+  };
+  const seen = [];
+  for (now_s = 13.3; now_s < 32; now_s += 0.2) {
+    drawn = [];
+    strip.draw();
+    seen.push({ now_s, drawn });
+  }
+  strip.stop();
+  canvas.remove();
+  return seen;
+}"""
+
+
+async def test_a_wait_keeps_its_own_number() -> None:
+    """In the picture of the line words stand at what they are of, whole, and never over others;
+    what has left the picture has none."""
+    places_s = {"500 ms": 2.25, "900 ms": 9.45, "200 ms": 12.5, "300 ms": 13.15}
+    async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
+        steps = [READY, measure("line", f"({WORDS_OF_THE_LINE})()")]
+        seen = await drive(f"http://localhost:{bridge.port}/console", steps)
+        assert await bridge.stop() == 0
+    assert_clean(seen, bridge.port)
+    told: set[str] = set()
+    for moment in seen["read"]["line"]:
+        for one in moment["drawn"]:
+            told.add(one["words"])
+            assert one["half"] <= one["x"] <= 520 - one["half"]
+            if one["words"] in places_s:
+                at_px = (places_s[one["words"]] - moment["now_s"] + 16) / 16 * 520
+                assert abs(one["x"] - at_px) <= one["half"] + 2, moment
+                assert at_px > -1
+            for other in moment["drawn"]:
+                apart = abs(one["x"] - other["x"]) >= one["half"] + other["half"]
+                assert one is other or one["y"] != other["y"] or apart, moment
+    assert told == {"500 ms", "900 ms", "300 ms", "interrupted", "7"}, "the newer of two in a place"

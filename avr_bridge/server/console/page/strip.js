@@ -5,6 +5,7 @@ const SHOWN_S = 16;
 const FRAME_S = 0.02;
 const FLOOR_DB = -54;
 const TAIL_S = 2; // kept beyond what is shown
+const APART_PX = 3; // words in one row, at least
 
 export class Strip {
   #canvas;
@@ -124,23 +125,32 @@ export class Strip {
     }
   }
 
+  // The newest first: where two would stand over one another, the older one is left out, and so is
+  // one whose place has left the picture.
   #drawWords({ pen, width, middle, x }) {
     pen.font = '600 12px system-ui, sans-serif';
-    for (const { kind, from_s, to_s, words } of this.#marks) {
-      const colour = this.#colours[kind];
+    pen.textAlign = 'center';
+    const taken = { above: [], below: [] };
+    for (const { kind, from_s, to_s, words } of this.#marks.toReversed()) {
       const at = (x(from_s) + x(to_s)) / 2;
-      if (kind !== 'gap') {
-        pen.strokeStyle = colour;
-        pen.beginPath();
-        pen.moveTo(at, 14);
-        pen.lineTo(at, 2 * middle);
-        pen.stroke();
-      }
+      if (at < 0) continue;
+      if (kind !== 'gap') this.#drawStroke(pen, this.#colours[kind], at, middle);
       const half = pen.measureText(words).width / 2;
-      pen.textAlign = 'center';
-      pen.fillStyle = colour;
-      pen.fillText(words, Math.min(Math.max(at, half + 2), width - half - 2), kind === 'gap' ? 2 * middle - 8 : 11);
+      const centre = Math.min(Math.max(at, half + 2), width - half - 2);
+      const row = kind === 'gap' ? taken.below : taken.above;
+      if (row.some((other) => Math.abs(other.centre - centre) < other.half + half + APART_PX)) continue;
+      row.push({ centre, half });
+      pen.fillStyle = this.#colours[kind];
+      pen.fillText(words, centre, kind === 'gap' ? 2 * middle - 8 : 11);
     }
+  }
+
+  #drawStroke(pen, colour, at, middle) {
+    pen.strokeStyle = colour;
+    pen.beginPath();
+    pen.moveTo(at, 14);
+    pen.lineTo(at, 2 * middle);
+    pen.stroke();
   }
 }
 
