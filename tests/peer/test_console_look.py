@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ WITHOUT_MICROPHONE = [
     {"do": "choose", "what": "#microphone", "value": "none"},
     {"do": "click", "what": "summary"},
 ]
+UNKNOWN = "Not connected to the bridge: its calls are not known."
 SOON = {"do": "sleep", "ms": 400}
 
 
@@ -139,3 +141,32 @@ async def test_a_wait_keeps_its_own_number() -> None:
                 apart = abs(one["x"] - other["x"]) >= one["half"] + other["half"]
                 assert one is other or one["y"] != other["y"] or apart, moment
     assert told == {"500 ms", "900 ms", "300 ms", "interrupted", "7"}, "the newer of two in a place"
+
+
+async def test_a_bridge_that_dies() -> None:
+    """In the middle of a call: the page says that the connection was lost, not that anybody ended
+    the call, and no longer shows calls of a bridge that it knows nothing of."""
+    shown = ("state", "events", "calls-card")
+    async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
+        steps = [
+            READY,
+            *WITHOUT_MICROPHONE,
+            START,
+            UP,
+            {"do": "wait", "what": "#calls", "words": "(yours)"},
+            {"do": "kill", "pid": bridge.process.pid},
+            {"do": "wait", "what": "#bridge", "words": "not connected"},
+            DOWN,
+            SOON,
+            *({"do": "read", "name": what, "what": f"#{what}"} for what in shown),
+            START,
+            {"do": "wait", "what": "#notice", "words": "cannot be reached"},
+        ]
+        seen = await drive(f"http://localhost:{bridge.port}/console", steps)
+        bridge.exit_code = await bridge.process.wait()
+    assert bridge.exit_code == -signal.SIGKILL
+    assert seen["read"]["state"] == ["The connection was lost"]
+    assert "The connection was lost" in seen["read"]["events"][0]
+    assert "ended the call" not in seen["read"]["events"][0]
+    (calls,) = seen["read"]["calls-card"]
+    assert calls.replace("\n\n", ": ") == f"Calls now: {UNKNOWN}"

@@ -66,6 +66,7 @@ const steps = {
   fill: ({ what, text }) => page.fill(what, text),
   choose: ({ what, value }) => page.selectOption(what, value),
   sleep: ({ ms }) => sleep(ms),
+  kill: ({ pid }) => process.kill(pid, 'SIGKILL'),
   wait: ({ what, words }) => page.waitForFunction(has, [what, words ?? '']),
   scheme: ({ scheme }) => page.emulateMedia({ colorScheme: scheme }),
   size: ({ width, height }) => page.setViewportSize({ width, height }),

@@ -44,8 +44,13 @@ export class BridgeView {
         : (max_calls ? `${calls}${limit}.` : '') + late;
   }
 
+  // What was told is of the past; what runs there is not known.
   lost() {
+    this.#hello = null;
     this.#showState('not connected', 'lost');
+    this.#calls.clear();
+    this.#showCalls();
+    find('calls-note').textContent = 'Not connected to the bridge: its calls are not known.';
   }
 
   moment({ call, view }, own) {
@@ -100,6 +105,7 @@ export class BridgeView {
     });
     find('calls').replaceChildren(...rows);
     find('calls-card').classList.toggle('filled', rows.length > 0);
+    find('calls-card').classList.toggle('unknown', this.#hello === null);
     find('calls-count').textContent = String(rows.length);
   }
 

@@ -58,7 +58,9 @@ export class Call extends EventTarget {
     const worklets = ['mouth-worklet.js', 'ear-worklet.js'];
     await Promise.all(
       worklets.map((name) => this.#context.audioWorklet.addModule(new URL(name, import.meta.url))),
-    );
+    ).catch(() => {
+      throw new Error('The bridge cannot be reached, or serves no console any more.');
+    });
     const mono = { channelCount: 1, channelCountMode: 'explicit' };
     // It says nothing to the loudspeaker; some browsers run only what leads there.
     this.#mouth = new AudioWorkletNode(this.#context, 'mouth', { ...mono, outputChannelCount: [1] });
@@ -85,7 +87,9 @@ export class Call extends EventTarget {
       this.#socket.onmessage = ({ data }) => this.#receive(JSON.parse(data));
       this.#socket.onclose = ({ code, reason }) => {
         this.#end(code, reason);
-        reject(new Error('The bridge refuses the call. Its log says why.'));
+        reject(
+          new Error('The bridge cannot be reached, or refuses the call: then its log says why.'),
+        );
       };
     });
   }

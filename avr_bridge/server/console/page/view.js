@@ -5,7 +5,7 @@ import { Recording } from './recording.js';
 import { Strip, clock, heightOf, rmsOf } from './strip.js';
 import { Tail } from './tail.js';
 import { Waits } from './waits.js';
-import { wordsOf, stateWords } from './words.js';
+import { endWords, wordsOf, stateWords } from './words.js';
 
 const CUT_MARK = ' [interrupted]';
 // What the page measures and what the bridge tells of one answer come within this.
@@ -57,8 +57,7 @@ export class CallView {
   ended(code, reason, byUs) {
     clearInterval(this.#timer);
     this.#strip.stop();
-    const why = reason || (code === 1006 ? 'the connection was lost' : `code ${code}`);
-    const words = byUs ? 'You hung up' : `The bridge ended the call: ${why}`;
+    const words = byUs ? 'You hung up' : endWords(code, reason, this.#began_ms !== null);
     this.#event(words, !byUs && code !== 1000);
     this.#say(byUs ? 'Call ended' : words);
     this.#began_ms = null;

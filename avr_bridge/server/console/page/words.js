@@ -13,6 +13,15 @@ export function stateWords(view) {
   return view.state === 'tool' ? `A tool runs: ${view.tool}` : (STATES[view.state] ?? view.state);
 }
 
+const LOST = 1006; // of WebSockets: the connection is gone and nobody has closed it
+
+// Of a call that the caller has not ended; `code` 0 if it failed on this side.
+export function endWords(code, reason, began) {
+  if (!began) return `The call did not begin${reason ? `: ${reason}` : ''}`;
+  if (code === LOST) return 'The connection was lost';
+  return `The bridge ended the call: ${reason || `code ${code}`}`;
+}
+
 const ms = (value) => `${Math.round(value)} ms`;
 
 const WORDS = {
