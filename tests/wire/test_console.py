@@ -155,6 +155,27 @@ async def test_the_page_and_its_files() -> None:
         assert hosts <= {"www.w3.org", "localhost,"}, "a name of XML, and a word to the reader"
 
 
+@pytest.mark.parametrize("query", ["", "?from=2000&to=50%2F01"])
+async def test_a_slash_behind_leads_to_the_page(query: str) -> None:
+    """With what was asked for, and also where a proxy has put the bridge under a path."""
+    with trio.fail_after(LIMIT_S):
+        async with open_console() as bridge, client_of(bridge) as client:
+            answer = await client.get(f"/console/{query}")
+            arrived = await client.get(f"/console/{query}", follow_redirects=True)
+            page = await client.get("/console")
+    assert (answer.status_code, answer.headers["Location"]) == (307, f"../console{query}")
+    assert (arrived.text, arrived.url) == (page.text, f"{bridge.http}/console{query}")
+
+
+async def test_a_slash_behind_is_for_whom_the_page_is_for() -> None:
+    """A page of another name is refused there too."""
+    with trio.fail_after(LIMIT_S):
+        async with open_console() as bridge, client_of(bridge) as client:
+            answer = await client.get("/console/", headers={"Host": "evil.example"})
+    assert answer.status_code == 403
+    assert "Location" not in answer.headers
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_another_machine_gets_a_clear_403(path: str) -> None:
     """Without AVR_TOKEN: the answer says what to set. With it, the page, and the rest for who gives

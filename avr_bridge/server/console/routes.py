@@ -76,6 +76,16 @@ def add_console(app: QuartTrio, console: Console, token: Secret | None) -> None:
     async def console_page() -> Response:
         return refusal(data=False) or _answer(page["index.html"], 200, CONTENT_TYPES[".html"])
 
+    @app.get(f"{CONSOLE_PATH}/")
+    async def console_folder() -> Response:
+        """Addresses in the page count from where it stands: it is served at one place."""
+        response = refusal(data=False) or _answer("", 307, PLAIN)
+        if response.status_code == 307:
+            query = request.query_string.decode("latin-1")
+            # Relative: a proxy may have put the bridge under a path of its own.
+            response.headers["Location"] = f"..{CONSOLE_PATH}" + (f"?{query}" if query else "")
+        return response
+
     @app.get(f"{CONSOLE_PATH}/<name>")
     async def console_file(name: str) -> Response:
         refused = refusal(data=False)
