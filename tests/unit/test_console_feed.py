@@ -65,6 +65,23 @@ async def test_a_pulse_in_quiet_and_in_busy_times(autojump_clock: Clock) -> None
     assert all(PULSE_S <= gap_s <= PULSE_S + GATHER_S + 0.001 for gap_s in gaps_s)
 
 
+async def test_a_pulse_is_on_time_after_something_happened(autojump_clock: Clock) -> None:
+    """What was told shortly before it is due does not put it off."""
+    feed = Feed()
+
+    async def tell() -> None:
+        await trio.sleep(PULSE_S - 0.5)
+        feed.tell({"n": 1})
+
+    async with body_of(feed) as body, trio.open_nursery() as nursery:
+        began_s = trio.current_time()
+        await anext(body)
+        nursery.start_soon(tell)
+        assert messages(await anext(body)) == [{"n": 1}]
+        assert messages(await anext(body)) == [{"type": "pulse"}]
+        assert trio.current_time() - began_s == pytest.approx(PULSE_S)
+
+
 async def test_a_slow_listener_is_dropped(autojump_clock: Clock) -> None:
     """Its queue has a bound; its response ends; others lose nothing."""
     feed = Feed()

@@ -104,14 +104,17 @@ class Listener:
         self._over = True
         self._come.unpark_all()
 
-    async def receive(self) -> bytes | None:
-        """Wait for what came: at least for `GATHER_S` since the last time, for `PULSE_S` at most.
+    async def receive(self, until_s: float) -> bytes | None:
+        """Wait for what came: for `GATHER_S` since the last time at least.
+
+        Args:
+            until_s: When to wait no longer, by Trio's clock.
 
         Returns:
             Events as text for the wire, perhaps none; None at the end.
         """
         await trio.sleep_until(self._next_s)
-        with trio.move_on_after(PULSE_S):
+        with trio.move_on_at(until_s):
             while not self._waiting and not self._over:
                 await self._come.park()
         if self._over:
@@ -159,7 +162,7 @@ class FeedBody(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
-        events = await self._listener.receive()
+        events = await self._listener.receive(self._pulse_due_s)
         if events is None:
             raise StopAsyncIteration
         now_s = trio.current_time()
