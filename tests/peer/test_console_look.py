@@ -170,3 +170,30 @@ async def test_a_bridge_that_dies() -> None:
     assert "ended the call" not in seen["read"]["events"][0]
     (calls,) = seen["read"]["calls-card"]
     assert calls.replace("\n\n", ": ") == f"Calls now: {UNKNOWN}"
+
+
+LEAST_TOLD = """() => new Promise((done) => {
+  const told = [];
+  const until_ms = performance.now() + 1200;
+  const look = () => {
+    const words = document.getElementById('calls-note').textContent;
+    told.push(Number(words.match(/All together carry (\\d+)/)[1]));
+    if (performance.now() < until_ms) requestAnimationFrame(look);
+    else done(Math.min(...told));
+  };
+  look();
+})"""
+
+
+async def test_the_own_call_counts_at_once() -> None:
+    """With two workers, whichever of them carries it: the number of all calls waits for no pulse.
+    When it is over the number falls."""
+    over = {"do": "wait", "what": "#calls-note", "words": "All together carry 0"}
+    steps: list[dict[str, Any]] = [READY, *WITHOUT_MICROPHONE, over]
+    for number in range(3):
+        steps += [START, UP, measure(f"least {number}", f"({LEAST_TOLD})()"), START, DOWN, over]
+    async with open_bridge({**SETTINGS, "AVR_WORKERS": "2"}, SimulatedRealtime()) as bridge:
+        seen = await drive(f"http://localhost:{bridge.port}/console", steps)
+        assert await bridge.stop() == 0
+    assert_clean(seen, bridge.port)
+    assert [seen["read"][f"least {number}"] for number in range(3)] == [1, 1, 1]

@@ -12,6 +12,8 @@ const LOOK = { 'caller speaks': 'caller', 'agent speaks': 'agent', thinking: 'ga
 export class BridgeView {
   #calls = new Map(); // by uuid: the row, what was told, when the call began here
   #hello = null;
+  #pulse = null;
+  #ours = null; // the page's own call, while it is up
   #drawing = null;
 
   constructor() {
@@ -31,17 +33,17 @@ export class BridgeView {
     this.pulse(hello.pulse);
   }
 
-  pulse({ calls, calls_of_all, refuses, lag_ms }) {
-    const { worker, workers, max_calls } = this.#hello;
+  pulse(pulse) {
+    this.#pulse = pulse;
+    const { refuses } = pulse;
     this.#showState(refuses ? `refuses calls: ${refuses}` : 'ready', refuses ? 'refuses' : 'ready');
-    find('calls-count').textContent = String(calls);
-    const limit = max_calls ? `, of ${max_calls} at the most` : '';
-    const late = lag_ms >= 20 ? ` The event loop is ${Math.round(lag_ms)} ms late.` : '';
-    find('calls-note').textContent =
-      workers > 1
-        ? `Process ${worker} of ${workers}: the calls of the others are not shown here, and your own may be ` +
-          `one of theirs; then its events are missing. All together carry ${calls_of_all}${limit}.${late}`
-        : (max_calls ? `${calls}${limit}.` : '') + late;
+    this.#showCounts();
+  }
+
+  // The page's own call, by its uuid; null when it is over.
+  ours(uuid) {
+    this.#ours = uuid;
+    this.#showCounts();
   }
 
   // What was told is of the past; what runs there is not known.
@@ -50,7 +52,6 @@ export class BridgeView {
     this.#showState('not connected', 'lost');
     this.#calls.clear();
     this.#showCalls();
-    find('calls-note').textContent = 'Not connected to the bridge: its calls are not known.';
   }
 
   moment({ call, view }, own) {
@@ -105,8 +106,30 @@ export class BridgeView {
     });
     find('calls').replaceChildren(...rows);
     find('calls-card').classList.toggle('filled', rows.length > 0);
+    this.#showCounts();
+  }
+
+  // The table is told of each call at once, the others' number only now and then: the sum is never
+  // less than the calls that the page knows.
+  #showCounts() {
     find('calls-card').classList.toggle('unknown', this.#hello === null);
-    find('calls-count').textContent = String(rows.length);
+    if (this.#hello === null) {
+      find('calls-note').textContent = 'Not connected to the bridge: its calls are not known.';
+      return;
+    }
+    const { worker, workers, max_calls } = this.#hello;
+    const { calls, calls_of_all, lag_ms } = this.#pulse;
+    const listed = this.#calls.size;
+    const oursElsewhere = this.#ours !== null && !this.#calls.has(this.#ours);
+    const together = listed + Math.max(calls_of_all - calls, Number(oursElsewhere));
+    const limit = max_calls ? `, of ${max_calls} at the most` : '';
+    const late = lag_ms >= 20 ? ` The event loop is ${Math.round(lag_ms)} ms late.` : '';
+    find('calls-count').textContent = String(listed);
+    find('calls-note').textContent =
+      workers > 1
+        ? `Process ${worker} of ${workers}: the calls of the others are not shown here, and your own may be ` +
+          `one of theirs; then its events are missing. All together carry ${together}${limit}.${late}`
+        : (max_calls ? `${listed}${limit}.` : '') + late;
   }
 
   #showAges() {

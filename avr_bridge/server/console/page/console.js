@@ -101,6 +101,7 @@ async function placeCall() {
     const microphone = await openMicrophone();
     const placed = new Call(callUrl(), microphone);
     view.follow(placed);
+    placed.addEventListener('began', () => bridgeView.ours(placed.uuid));
     placed.addEventListener('ended', ({ detail }) => ended(placed, detail));
     call = placed;
     shown = placed.uuid;
@@ -144,6 +145,7 @@ async function offerMicrophones() {
 function ended(over, { code, reason, byUs }) {
   if (over !== call) return;
   view.ended(code, reason, byUs);
+  bridgeView.ours(null);
   call = null;
   showButtons();
 }
