@@ -143,17 +143,29 @@ async def test_a_wait_keeps_its_own_number() -> None:
     assert told == {"500 ms", "900 ms", "300 ms", "interrupted", "7"}, "the newer of two in a place"
 
 
+PAINTED = """(() => {
+  const { width, height } = document.getElementById('strip');
+  const pen = document.getElementById('strip').getContext('2d');
+  const middle = (height - 16) / 2;
+  const below = pen.getImageData(0, middle + 3, width, middle - 12).data;
+  return below.filter((_, i) => i % 4 === 3).some((alpha) => alpha > 0);
+})()"""
+"""Whether the line shows something of the agent's side."""
+
+
 async def test_a_bridge_that_dies() -> None:
     """In the middle of a call: the page says that the connection was lost, not that anybody ended
     the call, and no longer shows calls of a bridge that it knows nothing of."""
     shown = ("state", "events", "calls-card")
     async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
-        steps = [
+        steps: list[dict[str, Any]] = [
             READY,
             *WITHOUT_MICROPHONE,
             START,
             UP,
             {"do": "wait", "what": "#calls", "words": "(yours)"},
+            {"do": "wait", "what": "#transcript", "words": "greeting"},
+            measure("picture before", PAINTED),
             {"do": "kill", "pid": bridge.process.pid},
             {"do": "wait", "what": "#bridge", "words": "not connected"},
             DOWN,
@@ -161,6 +173,7 @@ async def test_a_bridge_that_dies() -> None:
             *({"do": "read", "name": what, "what": f"#{what}"} for what in shown),
             START,
             {"do": "wait", "what": "#notice", "words": "cannot be reached"},
+            measure("picture after", PAINTED),
         ]
         seen = await drive(f"http://localhost:{bridge.port}/console", steps)
         bridge.exit_code = await bridge.process.wait()
@@ -168,6 +181,8 @@ async def test_a_bridge_that_dies() -> None:
     assert seen["read"]["state"] == ["The connection was lost"]
     assert "The connection was lost" in seen["read"]["events"][0]
     assert "ended the call" not in seen["read"]["events"][0]
+    assert seen["read"]["picture before"]
+    assert not seen["read"]["picture after"], "the next call's line is not the last one's"
     (calls,) = seen["read"]["calls-card"]
     assert calls.replace("\n\n", ": ") == f"Calls now: {UNKNOWN}"
 
@@ -197,3 +212,32 @@ async def test_the_own_call_counts_at_once() -> None:
         assert await bridge.stop() == 0
     assert_clean(seen, bridge.port)
     assert [seen["read"][f"least {number}"] for number in range(3)] == [1, 1, 1]
+
+
+PLACES = """(() => {
+  const box = (selector) => document.querySelector(selector).getBoundingClientRect();
+  const [title, legend] = [box('#line-title'), box('.legend')];
+  const [card, turns, words] = [box('#turns-card'), box('#turns-title'), box('#turns-card .empty')];
+  return {
+    apart: legend.left >= title.right || legend.top >= title.bottom,
+    above: words.top - turns.bottom,
+    beneath: card.bottom - words.bottom,
+  };
+})()"""
+
+
+async def test_everything_has_its_place() -> None:
+    """Whatever the width: the title of the line and its legend stand apart, and what stands in an
+    empty card stands in its middle."""
+    widths = (360, 390, 720, 768, 800, 1000, 1130, 1360)
+    steps: list[dict[str, Any]] = [READY]
+    for width in widths:
+        size = {"do": "size", "width": width, "height": 800}
+        steps += [size, SOON, measure(str(width), PLACES)]
+    async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
+        seen = await drive(f"http://localhost:{bridge.port}/console", steps)
+        assert await bridge.stop() == 0
+    assert_clean(seen, bridge.port)
+    for width, places in seen["read"].items():
+        assert places["apart"], width
+        assert abs(places["above"] - places["beneath"]) < 16, width

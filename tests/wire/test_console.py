@@ -164,7 +164,7 @@ async def test_a_slash_behind_leads_to_the_page(query: str) -> None:
             arrived = await client.get(f"/console/{query}", follow_redirects=True)
             page = await client.get("/console")
     assert (answer.status_code, answer.headers["Location"]) == (307, f"../console{query}")
-    assert (arrived.text, arrived.url) == (page.text, f"{bridge.http}/console{query}")
+    assert (arrived.text, str(arrived.url)) == (page.text, f"{bridge.http}/console{query}")
 
 
 async def test_a_slash_behind_is_for_whom_the_page_is_for() -> None:

@@ -22,10 +22,18 @@ export class Strip {
     this.#restyle();
   }
 
-  // A new call, whose clock `now_s` is.
-  start(now_s) {
+  // Of no call.
+  clear() {
     this.#levels = { caller: [], agent: [] };
     this.#marks = [];
+    this.#now_s = () => 0;
+    this.#running = false;
+    this.draw();
+  }
+
+  // A new call, whose clock `now_s` is.
+  start(now_s) {
+    this.clear();
     this.#now_s = now_s;
     this.#running = true;
     const draw = () => {

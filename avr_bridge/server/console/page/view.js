@@ -29,7 +29,7 @@ export class CallView {
   #shown = { caller: 0, agent: 0 };
 
   placing() {
-    this.#strip.stop();
+    this.#strip.clear();
     this.#recording = new Recording();
     this.#waits = new Waits();
     this.#turns = [];
