@@ -15,9 +15,9 @@ NO_PYTHON = $(PYTHON) is not Python 3.13: install it, or say where: make PYTHON=
 
 TYPED := $(sort $(dir $(wildcard avr_bridge/*.py tests/*.py examples/*.py benchmarks/*.py scripts/*.py)))
 
-# Most of the time tests wait for real time to pass: four processes, each file in one of them, those
+# Most of the time tests wait for real time to pass: three processes, each file in one of them, those
 # that wait first (tests/conftest.py). Those with a real Asterisk are apart: make asterisk-test.
-IN_FOUR := -n 4 --dist loadfile --no-loadscope-reorder --ignore tests/asterisk
+IN_THREE := -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/asterisk
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(if $(UPGRADE),--upgrade)
@@ -33,7 +33,7 @@ demo: $(READY) ## Hear one call through the bridge (ARGS="..." for avr-bridge de
 	@$(RUN) avr_bridge demo $(ARGS)
 
 test: $(READY) ## Run all tests but the two below (ARGS="tests/unit -x" for pytest)
-	@$(RUN) pytest $(or $(ARGS),$(IN_FOUR))
+	@$(RUN) pytest $(or $(ARGS),$(IN_THREE))
 
 asterisk-test: $(READY) ## Place real calls through a real Asterisk (root; fetched once, in minutes)
 	@$(BIN)/python scripts/asterisk.py || echo 'skipped: no Asterisk can be had here'

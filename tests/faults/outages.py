@@ -67,11 +67,14 @@ def as_heard(pcm: bytes) -> bytes:
 
 
 def _mark() -> bytes:
-    """The first audible 100 ms of `AFTER`, as they are heard."""
+    """The first audible frame of `AFTER`, as it is heard: a longer piece may be heard with a gap
+    within it."""
     frame = PCM16_8K.frame_bytes
     heard = as_heard(AFTER)
     at = next(n for n in range(0, len(heard), frame) if is_audible(heard[n : n + frame]))
-    return heard[at : at + 5 * frame]
+    mark = heard[at : at + frame]
+    assert mark not in as_heard(BEFORE + BEFORE)
+    return mark
 
 
 MARK = _mark()
