@@ -16,6 +16,7 @@ from avr_bridge.audio.format import PCM16_8K
 from avr_bridge.call.ending import REASON_OF_LEAVING, EndReason
 from avr_bridge.call.orders import LegBegan
 from avr_bridge.caller.budget import Budget
+from avr_bridge.caller.metadata import cleaned
 from avr_bridge.caller.transport import (
     CallerAudio,
     CallerFault,
@@ -77,7 +78,7 @@ async def pump_inbound(
         while line.ending.reason is None:
             pump.carry(await transport.receive())
     if pump.waiting.cancelled_caught:
-        line.ending.end(pump.what_is_missing())
+        line.ending.end(pump.what_is_missing(), pump.what_was_wrong)
 
 
 class _InboundPump:
@@ -99,6 +100,7 @@ class _InboundPump:
         self._started = False
         self._format = PCM16_8K
         self._recent_ms = 0.0
+        self.what_was_wrong = ""
         self.due_s = now_s + INIT_LIMIT_S
         self.waiting = trio.CancelScope()
 
@@ -124,6 +126,7 @@ class _InboundPump:
                 line.uplink.push(pcm)
             case CallStarted() as start:
                 self._started = True
+                self.what_was_wrong = ""
                 self._format = start.fmt
                 line.uplink.begin(start.fmt)
                 line.orders.give(LegBegan(start.fmt))
@@ -139,6 +142,8 @@ class _InboundPump:
                 line.orders.give(event)
             case CallerFault(message=message):
                 stats.faults += 1
+                if not self._started:
+                    self.what_was_wrong = f"the last that came: {cleaned(message)}"
                 if stats.faults <= MOST_FAULTS_TOLD:
                     line.orders.give(ErrorOut(message))
             case CallerLeft(how=how, detail=detail, uuid=uuid):

@@ -145,14 +145,14 @@ class AudioSocketProtocol:
 
     def _fault(self, kind: int, length: int) -> CallerLeft | None:
         """Whether a frame of this head ends the call; its payload is not waited for."""
-        if kind in _RATES_HZ:
+        if kind in _RATES_HZ and self._started:
             rate_khz = _RATES_HZ[kind] / 1000
             words = f"sound at {rate_khz:g} kHz (kind 0x{kind:02x}): only 8 kHz is taken"
             return CallerLeft(Leaving.FORMAT_UNKNOWN, words)
-        if kind not in _KINDS:
+        if kind in _RATES_HZ or (not self._started and kind in (Kind.SOUND, Kind.DTMF)):
+            words = f"a frame of kind 0x{kind:02x} before the UUID"
+        elif kind not in _KINDS:
             words = f"a frame of unknown kind 0x{kind:02x}"
-        elif not self._started and kind in (Kind.SOUND, Kind.DTMF):
-            words = "sound or a digit before the UUID"
         elif self._started and kind == Kind.UUID:
             words = "a second UUID: one call per connection"
         elif length != _LENGTHS.get(Kind(kind), length):

@@ -79,12 +79,14 @@ class FormatUnknown:
 
     Attributes:
         channel_id, connection_id, variables: As of `MediaStarted`, where the leg began with this.
+        at_start: Whether ``MEDIA_START`` said so.
     """
 
     message: str
     channel_id: str = ""
     connection_id: str = ""
     variables: dict[str, str] = attrs.field(factory=dict)
+    at_start: bool = False
 
 
 ChanEvent = MediaStarted | MarkPlayed | SoundHeld | DtmfDigit | Status | FormatUnknown | CallerFault
@@ -212,10 +214,10 @@ def _started(event: _Event) -> MediaStarted | FormatUnknown:
     if fmt is None:
         named = cleaned(event.format[:40]) or "(none)"
         words = f"format {named}: expected one of {', '.join(FORMATS)}"
-        return FormatUnknown(words, *ids, variables)
+        return FormatUnknown(words, *ids, variables, at_start=True)
     frame_bytes = event.optimal_frame_size or fmt.bytes_of_ms(frame_ms)
     frame_ms = round(fmt.ms(frame_bytes))
     if frame_ms <= 0 or frame_bytes != fmt.bytes_of_ms(frame_ms) or FRAME_MS % frame_ms:
         words = f"frames of {frame_bytes} bytes: expected {fmt.frame_bytes} (20 ms), or 10 ms, 5 ms"
-        return FormatUnknown(words, *ids, variables)
+        return FormatUnknown(words, *ids, variables, at_start=True)
     return MediaStarted(event.channel, *ids, fmt, frame_ms, variables)

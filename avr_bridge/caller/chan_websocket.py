@@ -166,10 +166,10 @@ class ChanWebsocketTransport:
         match self._protocol.receive(message):
             case None:
                 return
-            case MediaStarted() as leg if self.leg is None:
-                self._begin(leg)
-            case MediaStarted():
+            case MediaStarted() | FormatUnknown(at_start=True) if self.leg is not None:
                 self._events.append(CallerFault("MEDIA_START came twice"))
+            case MediaStarted() as leg:
+                self._begin(leg)
             case Status(queue_frames=frames):
                 self._note_status(frames)
             case FormatUnknown(message=words) as refused:

@@ -200,6 +200,8 @@ def create_app(
         if not admitted(connection, config.server.token):
             metrics.metrics.refuse("token")
             return _no_entry("websocket", seldom)
+        if SUBPROTOCOL in connection.requested_subprotocols:
+            return _not_there(seldom)
         await connection.accept()
         peer = Peer.of(connection.scope)
         leave = partial(lobby.leave, peer)
@@ -339,6 +341,15 @@ def _no_entry(transport: str, seldom: SeldomLog) -> Response:
     seldom.warning("caller refused: no token, or a wrong one", transport=transport)
     headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
     return Response("A token is needed.\n", 401, headers, content_type="text/plain; charset=utf-8")
+
+
+def _not_there(seldom: SeldomLog) -> Response:
+    """chan_websocket at avr-core's paths: it would wait for a call that never begins, and so would
+    the caller. Refused before the upgrade, `Dial()` has not answered."""
+    words = f"chan_websocket is served at {ASTERISK_PATH}"
+    seldom.warning("caller refused: Asterisk at another path", expected=ASTERISK_PATH)
+    headers = {"Connection": "close"}
+    return Response(f"{words}\n", 404, headers, content_type="text/plain; charset=utf-8")
 
 
 def _refused(why: CallRefused, seldom: SeldomLog) -> Response:

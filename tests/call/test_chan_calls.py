@@ -393,8 +393,9 @@ async def test_what_asterisk_may_say_one_day_changes_nothing(autojump_clock: Clo
         for text in ("NEW_EVENT a:b", "{}", "MEDIA_MARK_PROCESSED 999", "STATUS queue_length:5"):
             await call.leg.tell(text)
         await call.leg.tell(call.leg.driver.start())
+        await call.leg.tell("MEDIA_START channel_id:2 format:opus")
         await trio.sleep(1)
         assert not call.over.is_set()
     assert call.summary is not None
-    assert call.summary.faults == 3
+    assert call.summary.faults == 4
     assert call.summary.end_reason is EndReason.CALLER_HUNG_UP

@@ -89,6 +89,18 @@ async def test_calls_without_an_id_fill_no_log(autojump_clock: Clock, log: Any) 
     assert len(ended) == 7
 
 
+async def test_what_came_in_place_of_an_init_is_in_the_log(
+    autojump_clock: Clock, log: list[dict[str, Any]]
+) -> None:
+    """The one thing that tells a probe from a caller that speaks another protocol."""
+    async with place_call() as call:
+        call.caller.send(CallerFault("unsupported message type: a\nb"))
+        await trio.sleep(11)
+    (ended,) = [line for line in log if line["event"] == "call ended"]
+    assert ended["reason"] == "caller_sent_no_init"
+    assert ended["detail"] == "the last that came: unsupported message type: a b"
+
+
 async def test_a_caller_without_init_may_leave(autojump_clock: Clock) -> None:
     """A connection that never became a call costs the model nothing."""
     async with place_call() as call:

@@ -168,8 +168,9 @@ def test_what_is_no_audiosocket_ends_the_call(wire: bytes, how: Leaving, detail:
 @pytest.mark.parametrize(
     ("wire", "detail"),
     [
-        (frame(0x10, b"\1\0"), "sound or a digit before the UUID"),
-        (frame(0x03, b"1"), "sound or a digit before the UUID"),
+        (frame(0x10, b"\1\0"), "a frame of kind 0x10 before the UUID"),
+        (frame(0x03, b"1"), "a frame of kind 0x03 before the UUID"),
+        (b"\x16\x03\x01\x02\x00", "a frame of kind 0x16 before the UUID"),  # TLS
         (b"\x01\x00\x05", "a frame of kind 0x01 with 5 bytes"),
         (b"GET / HTTP/1.1\r\n", "a frame of unknown kind 0x47"),
     ],

@@ -97,6 +97,21 @@ async def test_other_paths_are_still_avr_cores(question: bytes) -> None:
     assert ended["reason"] == "caller_hung_up"
 
 
+@pytest.mark.parametrize("path", ["/media", "/asterisk/media/", ""])
+async def test_asterisk_at_another_path_is_told(path: str) -> None:
+    """Before the upgrade, so that `Dial()` has not answered; a mistyped address would leave the
+    caller in silence for ten seconds. The next call is not touched."""
+    with trio.fail_after(LIMIT_S):
+        async with open_bridge() as bridge:
+            with pytest.raises(LegNotPlaced) as refused:
+                await SocketWire.open(f"{bridge.ws}{path}")
+            assert refused.value.status == 404
+            async with open_simulated_leg(bridge.ws):
+                pass
+            (ended,) = await bridge.wait_ended()
+    assert ended["transport"] == "chan_websocket"
+
+
 @pytest.mark.parametrize(
     ("parameters", "authorization", "let_in"),
     [

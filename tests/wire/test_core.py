@@ -170,6 +170,9 @@ async def test_it_is_a_command(question: bytes) -> None:
                 address = said.decode().partition(" on ")[2].partition(",")[0]
                 async with open_simulated_call(f"audiosocket://{address}") as call:
                     assert pieces(question, await talk(call, question)).correlation > 0.9
+                while b"call_ended" not in said:
+                    said += await process.stdout.receive_some()
+                assert b"call_started" in said
                 process.send_signal(signal.SIGTERM)
                 assert await process.wait() == 0
             finally:

@@ -91,11 +91,12 @@ class MediaLine:
         return [*sound, Fault(f"sound of {len(data)} bytes: Asterisk drops what fills no frame")]
 
     async def _obey(self, command: str) -> list[LineEvent]:
-        flushes, unknown = self._driver.flushes, len(self._driver.unknown)
+        waited, unknown = self._driver.queue_frames > 0, len(self._driver.unknown)
+        flushes = self._driver.flushes
         for answer in self._driver.command(command):
             await self._wire.send(answer)
         if self._driver.flushes > flushes:
-            return [Interruption()]
+            return [Interruption()] if waited else []
         if len(self._driver.unknown) > unknown:
             return [Fault("a command that Asterisk does not know, or does not read")]
         if self._driver.hung_up:

@@ -8,7 +8,7 @@ import sys
 
 import trio
 
-from avr_bridge.testing.core import StandInCore
+from avr_bridge.testing.core import CoreEvent, StandInCore
 
 
 def _arguments() -> argparse.Namespace:
@@ -23,8 +23,15 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _show(event: CoreEvent) -> None:
+    """One line, without what was said."""
+    said = {} if event.type == "transcription" else event.payload
+    fields = "".join(f"  {name}={value}" for name, value in said.items())
+    print(f"{event.uuid}  {event.type}{fields}", flush=True)
+
+
 async def _main(arguments: argparse.Namespace) -> None:
-    core = StandInCore(arguments.sts_url)
+    core = StandInCore(arguments.sts_url, _show)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             host, port = arguments.host, arguments.port

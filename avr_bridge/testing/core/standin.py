@@ -8,7 +8,7 @@ back, which it takes on every leg.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,7 @@ class CoreEvent:
     payload: Mapping[str, Any] = attrs.field(factory=dict)
 
 
-class _CallRequest(msgspec.Struct):
+class _CallRequest(msgspec.Struct, forbid_unknown_fields=True):
     uuid: str
     payload: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -76,13 +76,17 @@ class StandInCore:
 
     Args:
         sts_url: ``ws://host:port``, or ``http://host:port/speech-to-speech-stream``.
+        on_event: Told of each event as it happens.
 
     Attributes:
         events: What webhooks would have been told, of all calls.
     """
 
-    def __init__(self, sts_url: str) -> None:
+    def __init__(
+        self, sts_url: str, on_event: Callable[[CoreEvent], None] = lambda _event: None
+    ) -> None:
         read_address(sts_url)
+        self._on_event = on_event
         self._sts_url = sts_url
         self._payloads: dict[str, dict[str, str]] = {}
         self._news = trio.lowlevel.ParkingLot()
@@ -121,6 +125,7 @@ class StandInCore:
     def tell(self, uuid: str, kind: str, **payload: Any) -> None:
         """Something happened in a call."""
         self.events.append(CoreEvent(trio.current_time(), uuid, kind, payload))
+        self._on_event(self.events[-1])
         self._news.unpark_all()
 
     async def _answer(self, target: str, body: bytes) -> Answer:
