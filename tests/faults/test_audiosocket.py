@@ -99,7 +99,7 @@ GARBAGE = {
     "a key of two bytes": (HELLO + audiosocket_frame(0x03, b"12"), FAULTY, "with 2 bytes"),
     "sound before the UUID": (SOUND, "", "before the UUID"),
     "HTTP": (b"GET / HTTP/1.1\r\nHost: b\r\n\r\n", "", "unknown kind 0x47"),
-    "TLS": (bytes.fromhex("160301020001fc0303"), "", "sound at 48 kHz"),
+    "TLS": (bytes.fromhex("160301020001fc0303"), "", "kind 0x16 before the UUID"),
 }
 
 
