@@ -51,6 +51,10 @@ type RecordOutcome = Literal["delivered", "dropped"]
 """What becomes of the record of a call."""
 
 RECORD_OUTCOMES: tuple[RecordOutcome, ...] = ("delivered", "dropped")
+
+UNPRICED = ("no_price", "no_bill")
+"""Why a cost is not known. An answer that was lost has no bill, whatever the list of prices has."""
+
 STATUSES = ("completed", "cancelled", "failed", "incomplete", "lost")
 TRANSPORTS_SHOWN = 20
 """Kinds of transports with a name of their own; an embedding program could make up more."""
@@ -167,7 +171,7 @@ class Metrics:
         self._tokens = self._counter("tokens", "Tokens.", "of", "flow", "kind")
         self._heard = self._counter("transcribed_seconds", "Transcripts billed by time.")
         self._cost = self._counter("cost_dollars", "Estimated cost, where it is known.", "of")
-        self._unpriced = self._counter("unpriced", "Of unknown cost.", "of")
+        self._unpriced = self._counter("unpriced", "Of unknown cost.", "of", "why")
         self._records = self._counter(
             "call_records", "Records of calls, by what became of them.", "outcome"
         )
@@ -273,7 +277,8 @@ class Metrics:
             self._setup.labels(session)
         for of in ("response", "transcription"):
             self._cost.labels(of)
-            self._unpriced.labels(of)
+            for missing in UNPRICED:
+                self._unpriced.labels(of, missing)
         for flow in ("in", "cached", "out"):
             for kind in ("text", "audio"):
                 self._tokens.labels("response", flow, kind)
@@ -289,7 +294,7 @@ class Metrics:
 
     def _add(self, of: str, usage: Usage | None, cost_usd: float | None) -> None:
         if cost_usd is None:
-            self._unpriced.labels(of).inc()
+            self._unpriced.labels(of, "no_bill" if usage is None else "no_price").inc()
         else:
             self._cost.labels(of).inc(cost_usd)
         if usage is None:

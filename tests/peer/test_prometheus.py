@@ -103,6 +103,7 @@ BREAKS_UP = {CALLS: "4x30", UNDERRUNS: "0+3x30"}
 ONE_HICCUP = {CALLS: "0x24 1 0x5", UNDERRUNS: "0x24 1x6"}
 FEW_IN_MANY_CALLS = {CALLS: "100x30", UNDERRUNS: "0+20x30"}
 RECORDS = 'avr_bridge_call_records_total{job="j",outcome="dropped"}'
+UNPRICED = 'avr_bridge_unpriced_total{job="j",of="response",why="%s"}'
 GONE = {
     'up{job="j",instance="a"}': "1x20 0x10",
     'avr_bridge_info{job="j",instance="a",version="1"}': "1x20 stale",
@@ -125,6 +126,8 @@ SOMEBODY_ELSE_GONE = {'up{job="k",instance="a"}': "1x20 0x10"}
         ("AvrBridgeSoundBreaksUp", FEW_IN_MANY_CALLS, 0),
         ("AvrBridgeRecordsDropped", {RECORDS: "0x20 1x10"}, 1),
         ("AvrBridgeRecordsDropped", {RECORDS: "1x30"}, 0),
+        ("AvrBridgeCostUnknown", {UNPRICED % "no_price": "0+1x30"}, 1),
+        ("AvrBridgeCostUnknown", {UNPRICED % "no_bill": "0+1x30"}, 0),
         ("AvrBridgeDown", GONE, 1),
         ("AvrBridgeDown", SOMEBODY_ELSE_GONE, 0),
     ],

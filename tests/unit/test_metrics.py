@@ -47,8 +47,9 @@ def test_each_moment_is_counted() -> None:
     assert seen("responses_total", status="completed") == 2
     assert seen("cost_dollars_total", of="response") == 0.5
     assert seen("cost_dollars_total", of="transcription") == 0.25
-    assert seen("unpriced_total", of="response") == 1
-    assert seen("unpriced_total", of="transcription") == 0
+    assert seen("unpriced_total", of="response", why="no_price") == 1
+    assert seen("unpriced_total", of="response", why="no_bill") == 0
+    assert seen("unpriced_total", of="transcription", why="no_price") == 0
     assert seen("underruns_total") == 2
     assert seen("dropped_frames_total") == 2
     assert seen("caller_faults_total") == 3
@@ -134,19 +135,25 @@ def test_nothing_of_a_call_is_in_it() -> None:
 @pytest.mark.parametrize(
     ("response", "unpriced"),
     [
-        (ResponseDone(1.0, "failed", None, None), 0),
-        (ResponseDone(1.0, "cancelled", None, None), 1),
-        (ResponseDone(1.0, "failed", Usage(text_in=5), None), 1),
-        (ResponseDone(1.0, "completed", Usage(), 0.0), 0),
-        (Transcribed(1.0, None, None), 0),
+        (ResponseDone(1.0, "failed", None, None), {}),
+        (ResponseDone(1.0, "cancelled", None, None), {("response", "no_bill"): 1}),
+        (ResponseDone(1.0, "lost", None, None), {("response", "no_bill"): 1}),
+        (ResponseDone(1.0, "failed", Usage(text_in=5), None), {("response", "no_price"): 1}),
+        (ResponseDone(1.0, "completed", Usage(), 0.0), {}),
+        (Transcribed(1.0, None, None), {("transcription", "no_bill"): 1}),
+        (Transcribed(1.0, Usage(heard_s=5), None), {("transcription", "no_price"): 1}),
     ],
 )
-def test_an_unknown_cost_is_counted_and_not_added(response: Any, unpriced: int) -> None:
-    """Only an answer that failed and has no bill cost nothing."""
+def test_an_unknown_cost_is_counted_and_not_added(
+    response: Any, unpriced: dict[tuple[str, str], int]
+) -> None:
+    """Only an answer that failed and has no bill cost nothing; a price is missing only where there
+    is a bill."""
     metrics = Metrics()
     metrics.take("u", response)
     page = text(metrics)
-    assert value(page, "avr_bridge_unpriced_total", of="response") == unpriced
+    counted = values(page, "avr_bridge_unpriced_total", "of", "why")
+    assert {series: count for series, count in counted.items() if count} == unpriced
     assert value(page, "avr_bridge_cost_dollars_total", of="response") == 0
 
 

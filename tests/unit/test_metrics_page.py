@@ -57,6 +57,7 @@ def test_every_value_of_a_label_is_named() -> None:
         ("session_setup_seconds", "session"),
         ("responses_total", "status"),
         ("call_records_total", "outcome"),
+        ("unpriced_total", "why"),
         ("tokens_total", "of"),
         ("tokens_total", "flow"),
         ("tokens_total", "kind"),
