@@ -33,7 +33,9 @@ WRITE_EVERY_S = 2.0
 there are 20 tools."""
 
 
-def live_of(door: Admission, running: RunningCalls, calls_limit: int) -> Live:
+def live_of(
+    door: Admission, running: RunningCalls, calls_limit: int, seat: Seat | None = None
+) -> Live:
     """How things are now."""
     lines = running.lines
     return Live(
@@ -45,6 +47,7 @@ def live_of(door: Admission, running: RunningCalls, calls_limit: int) -> Live:
         underruns=sum(line.stats.underruns for line in lines),
         dropped_ms=sum(line.uplink.dropped_ms for line in lines),
         faults=sum(line.stats.faults for line in lines),
+        worker_deaths=0 if seat is None else seat.board.deaths,
     )
 
 
@@ -70,7 +73,7 @@ class MetricsPage:
     ) -> None:
         self.metrics = Metrics(
             watchdogs=[watchdog.value for watchdog in Watchdog],
-            live=partial(live_of, door, running, calls_limit),
+            live=partial(live_of, door, running, calls_limit, seat),
             worker=1 if seat is None else seat.number,
             workers=1 if seat is None else seat.board.workers,
         )

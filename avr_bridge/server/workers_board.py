@@ -1,6 +1,7 @@
 """What the worker processes of one bridge tell each other: how many calls each has, and how it is.
 
-A block of shared memory, which each worker writes its own row of. It also holds the rule who of
+A block of shared memory, which each worker writes its own row of; behind the rows the parent counts
+deaths. It also holds the rule who of
 them accepts the next connection. It starts no process and knows no socket.
 """
 
@@ -92,7 +93,7 @@ class Board:
     def __init__(self, fd: int, workers: int) -> None:
         self.fd = fd
         self.workers = workers
-        self._memory = mmap.mmap(fd, workers * CELLS * CELL_BYTES)
+        self._memory = mmap.mmap(fd, (workers * CELLS + 1) * CELL_BYTES)
         self._cells = memoryview(self._memory).cast("q")
 
     @classmethod
@@ -119,6 +120,15 @@ class Board:
         self._cells[at + 1] = standing.connections
         self._cells[at + 2] = standing.calls
         self._cells[at + 3] = standing.refuses
+
+    @property
+    def deaths(self) -> int:
+        """Workers that died and were to be replaced, in this run of the bridge."""
+        return self._cells[self.workers * CELLS]
+
+    def count_death(self) -> None:
+        """One more. Only the parent does: it alone sees each."""
+        self._cells[self.workers * CELLS] += 1
 
     @property
     def calls(self) -> int:

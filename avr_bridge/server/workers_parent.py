@@ -263,6 +263,7 @@ class WorkersParent:
             self._exit_code = self._exit_code or 1
             self._end(reason="a worker could not start")
             return
+        self._board.count_death()
         now_s = time.monotonic()
         lasted = child.ready and now_s - child.started_s >= LASTED_S
         child.deaths = 1 if lasted else child.deaths + 1

@@ -51,7 +51,6 @@ type RecordOutcome = Literal["delivered", "dropped"]
 """What becomes of the record of a call."""
 
 RECORD_OUTCOMES: tuple[RecordOutcome, ...] = ("delivered", "dropped")
-
 UNPRICED = ("no_price", "no_bill")
 """Why a cost is not known. An answer that was lost has no bill, whatever the list of prices has."""
 
@@ -63,6 +62,7 @@ OF_THE_WORST = frozenset(
     (
         "avr_bridge_info",
         "avr_bridge_workers_wanted",
+        "avr_bridge_worker_deaths_total",
         "avr_bridge_calls_limit",
         "avr_bridge_to_model_queue_seconds",
         "avr_bridge_to_caller_queue_orders",
@@ -99,6 +99,7 @@ class Live:
         underruns: Of the calls that are up, so far. The next two likewise.
         dropped_ms: Sound of callers that the model did not get.
         faults: Messages of callers that the protocol does not allow.
+        worker_deaths: Of all workers of the bridge, by the process above them.
     """
 
     calls: int = 0
@@ -109,6 +110,7 @@ class Live:
     underruns: int = 0
     dropped_ms: float = 0.0
     faults: int = 0
+    worker_deaths: int = 0
 
 
 class Metrics:
@@ -259,6 +261,9 @@ class Metrics:
             "caller_faults",
             "Messages of callers that the protocol does not allow.",
             self._faults + live.faults,
+        )
+        yield _counter_now(
+            "worker_deaths", "Workers that died and were to be replaced.", live.worker_deaths
         )
 
     def _begin_at_0(self, watchdogs: Iterable[str]) -> None:

@@ -41,7 +41,7 @@ async def wait_value(bridge: Bridge, name: str, number: float) -> list[str]:
 
 async def test_whichever_answers_tells_of_all() -> None:
     """Two calls, one in each worker, are told of by both; the lag by worker. When a worker is
-    killed what it had counted stays, and the one in its place goes on from there."""
+    killed both tell of its death, what it had counted stays, and the one in its place goes on."""
     with trio.fail_after(LIMIT_S):
         async with open_bridge(AVR_WORKERS="2", AVR_MAX_CALLS="9") as bridge:
             async with talking_calls(bridge, "a", "b"):
@@ -63,6 +63,7 @@ async def test_whichever_answers_tells_of_all() -> None:
             os.kill(workers(bridge)[1], signal.SIGKILL)
             await wait_logged(bridge, "a worker was replaced")
             found = await wait_value(bridge, "avr_bridge_workers", 2)
+            assert {value(page, "avr_bridge_worker_deaths_total") for page in found} == {1}
             assert {value(page, "avr_bridge_first_audio_seconds_count") for page in found} == {2}
             async with talking_calls(bridge, "c", "d"):
                 pass

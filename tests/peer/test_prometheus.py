@@ -98,6 +98,7 @@ SLOW = {
 WANTED = 'avr_bridge_workers_wanted{job="j"}'
 WORKER_GONE = {'avr_bridge_workers{job="j"}': "4x20 3x10", WANTED: "4x30"}
 FEWER_WORKERS = {'avr_bridge_workers{job="j"}': "4x20 2x10", WANTED: "4x20 2x10"}
+DEATHS = 'avr_bridge_worker_deaths_total{job="j"}'
 CALLS, UNDERRUNS = 'avr_bridge_calls{job="j"}', 'avr_bridge_underruns_total{job="j"}'
 BREAKS_UP = {CALLS: "4x30", UNDERRUNS: "0+3x30"}
 ONE_HICCUP = {CALLS: "0x24 1 0x5", UNDERRUNS: "0x24 1x6"}
@@ -121,6 +122,8 @@ SOMEBODY_ELSE_GONE = {'up{job="k",instance="a"}': "1x20 0x10"}
         ("AvrBridgeSlowAnswers", SLOW, 1),
         ("AvrBridgeWorkerMissing", WORKER_GONE, 1),
         ("AvrBridgeWorkerMissing", FEWER_WORKERS, 0),
+        ("AvrBridgeWorkersDie", {DEATHS: "0x20 1 1 2 2 3x5"}, 1),
+        ("AvrBridgeWorkersDie", {DEATHS: "0x20 1 1 2x7"}, 0),
         ("AvrBridgeSoundBreaksUp", BREAKS_UP, 1),
         ("AvrBridgeSoundBreaksUp", ONE_HICCUP, 0),
         ("AvrBridgeSoundBreaksUp", FEW_IN_MANY_CALLS, 0),

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+DEATHS = "avr_bridge_worker_deaths_total"
+
+
 @pytest.fixture
 def board() -> Iterator[Board]:
     made = Board.create(3)
@@ -125,6 +128,19 @@ def test_a_dead_workers_counters_stay(board: Board) -> None:
     third = Worker(board, 2)
     assert count(third.text()) == 2
     assert value(first.text(), "avr_bridge_workers") == 2
+
+
+def test_deaths_are_told_by_all_and_counted_once(board: Board) -> None:
+    """By the replacement as well, which goes on from what the dead one had told."""
+    first, second = Worker(board, 1), Worker(board, 2)
+    assert value(first.text(), DEATHS) == 0
+    for deaths in (1, 2):
+        second.text()
+        board.write(2, Standing())  # as its parent does
+        board.count_death()
+        assert value(first.text(), DEATHS) == deaths
+        second = Worker(board, 2)
+        assert value(second.text(), DEATHS) == value(first.text(), DEATHS) == deaths
 
 
 def test_alone(board: Board) -> None:
