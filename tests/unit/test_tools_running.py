@@ -252,6 +252,16 @@ async def test_a_tool_that_cannot_be_cancelled_holds_up_nothing(
     assert len(left) == 2
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler, as in a program on a terminal: where the tests themselves run in the
+    background of a shell, the signal is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_real_ctrl_c_is_no_fault_of_a_tool() -> None:
     """Pressed while a tool computes: it ends the program."""
 
