@@ -82,6 +82,11 @@ ALL_WELL = {
     'avr_bridge_calls_ended_total{job="j",reason="model_closed"}': "0x30",
     'avr_bridge_calls_ended_total{job="j",reason="caller_hung_up"}': "0+8x30",
 }
+ONE_CALL_FAILS = {
+    'avr_bridge_calls_ended_total{job="j",reason="model_closed"}': "0x21 1x8",
+    'avr_bridge_calls_ended_total{job="j",reason="caller_hung_up"}': "0x19 1x10",
+}
+REFUSED = 'avr_bridge_calls_refused_total{job="j",why="limit"}'
 FULL = {
     'avr_bridge_calls{job="j"}': "95x30",
     'avr_bridge_calls_limit{job="j"}': "100x30",
@@ -89,6 +94,18 @@ FULL = {
 UNLIMITED = {
     'avr_bridge_calls{job="j"}': "95x30",
     'avr_bridge_calls_limit{job="j"}': "0x30",
+}
+ONE_FULL_OF_TWO = {
+    'avr_bridge_calls{job="j",instance="a"}': "95x30",
+    'avr_bridge_calls_limit{job="j",instance="a"}': "100x30",
+    'avr_bridge_calls{job="j",instance="b"}': "0x30",
+    'avr_bridge_calls_limit{job="j",instance="b"}': "100x30",
+}
+ONE_UNLIMITED_OF_TWO = {
+    'avr_bridge_calls{job="j",instance="a"}': "10x30",
+    'avr_bridge_calls_limit{job="j",instance="a"}': "100x30",
+    'avr_bridge_calls{job="j",instance="b"}': "95x30",
+    'avr_bridge_calls_limit{job="j",instance="b"}': "0x30",
 }
 SLOW = {
     'avr_bridge_turn_latency_seconds_bucket{job="j",le="3"}': "0+1x30",
@@ -109,6 +126,10 @@ GONE = {
     'up{job="j",instance="a"}': "1x20 0x10",
     'avr_bridge_info{job="j",instance="a",version="1"}': "1x20 stale",
 }
+GONE_FOR_LONG = {
+    'up{job="j",instance="a"}': "1x20 0x2000",
+    'avr_bridge_info{job="j",instance="a",version="1"}': "1x20 stale",
+}
 SOMEBODY_ELSE_GONE = {'up{job="k",instance="a"}': "1x20 0x10"}
 
 
@@ -117,7 +138,12 @@ SOMEBODY_ELSE_GONE = {'up{job="k",instance="a"}': "1x20 0x10"}
     [
         ("AvrBridgeModelFails", MODEL_FAILS, 1),
         ("AvrBridgeModelFails", ALL_WELL, 0),
+        ("AvrBridgeModelFails", ONE_CALL_FAILS, 0),
+        ("AvrBridgeRefusesCalls", {REFUSED: "0x24 1x6"}, 0),
+        ("AvrBridgeRefusesCalls", {REFUSED: "0x22 1 2 3x6"}, 1),
         ("AvrBridgeNearlyFull", FULL, 1),
+        ("AvrBridgeNearlyFull", ONE_FULL_OF_TWO, 1),
+        ("AvrBridgeNearlyFull", ONE_UNLIMITED_OF_TWO, 0),
         ("AvrBridgeNearlyFull", UNLIMITED, 0),
         ("AvrBridgeSlowAnswers", SLOW, 1),
         ("AvrBridgeWorkerMissing", WORKER_GONE, 1),
@@ -139,13 +165,26 @@ def test_an_alert_fires_when_it_should(
     tmp_path: Path, alert: str, series: dict[str, str], fires: int
 ) -> None:
     """After half an hour of such numbers, and not when all is well."""
+    judge(tmp_path, alert, series, fires)
+
+
+@pytest.mark.parametrize(("after", "fires"), [("20h", 1), ("30h", 0)])
+def test_a_bridge_that_is_gone_is_told_of_for_a_day(tmp_path: Path, after: str, fires: int) -> None:
+    """Then it is taken for one that was put away."""
+    judge(tmp_path, "AvrBridgeDown", GONE_FOR_LONG, fires, after)
+
+
+def judge(
+    tmp_path: Path, alert: str, series: dict[str, str], fires: int, after: str = "29m"
+) -> None:
+    """Have promtool say how many such alerts fire after so long."""
     case: dict[str, Any] = {
         "interval": "1m",
         "input_series": [{"series": name, "values": seen} for name, seen in series.items()],
         "promql_expr_test": [
             {
                 "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}}) or vector(0)',
-                "eval_time": "29m",
+                "eval_time": after,
                 "exp_samples": [{"labels": "{}", "value": fires}],
             }
         ],
