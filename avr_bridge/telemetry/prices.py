@@ -7,6 +7,7 @@ has no price, and its cost is None. It is never 0, which would look like an answ
 from __future__ import annotations
 
 import functools
+import stat
 import tomllib
 from fnmatch import fnmatchcase
 from importlib import resources
@@ -28,7 +29,7 @@ TOKENS = 1_000_000
 """That a price is for."""
 
 MOST_BYTES = 1024 * 1024
-"""Of an operator's file: a hundred times the list that ships. A device has no end."""
+"""Of an operator's file: a hundred times the list that ships. It is read whole."""
 
 type Dollars = Annotated[float, msgspec.Meta(ge=0, le=1_000_000)]
 """The bound keeps out `inf`, which TOML can say and JSON cannot."""
@@ -137,6 +138,8 @@ def prices_file_fault(path: str | None) -> str | None:
 def _read(path: str) -> list[Price]:
     """Raises: ValueError: There is no such file, or no list in it."""
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            raise ValueError("no regular file")  # to open a pipe would wait for who writes
         with Path(path).open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from importlib import resources
@@ -135,3 +136,13 @@ def test_a_list_that_cannot_be_leaves_no_price(tmp_path: Path, text: str | None)
         prices = load_prices(str(path))
     assert [line["log_level"] for line in log] == ["error"]
     assert prices.cost_usd("gpt-realtime", USED) is None
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A pipe has no end before somebody writes into it; a folder has no text."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        fault = prices_file_fault(str(path))
+        assert fault is not None
+        assert fault.startswith(f"AVR_PRICES_FILE={path}: no regular file; expected")
