@@ -58,10 +58,16 @@ def _with_prices(explanation: Explanation) -> Explanation:
     read, and a limit of cost for a model that has no price."""
     if not explanation.faults:
         faults = price_faults(BridgeConfig.from_env(os.environ))
-        return attrs.evolve(explanation, faults=tuple(faults))
-    (path,) = [one.value for one in explanation.settings if one.name == "AVR_PRICES_FILE"]
-    fault = prices_file_fault(path or None)
-    return attrs.evolve(explanation, faults=(*explanation.faults, *([fault] if fault else [])))
+    else:
+        (path,) = [one.value for one in explanation.settings if one.name == "AVR_PRICES_FILE"]
+        fault = prices_file_fault(path or None)
+        faults = [fault] if fault else []
+    names = {fault.partition("=")[0] for fault in faults}
+    settings = tuple(
+        attrs.evolve(one, value=one.default, fault=True) if one.name in names else one
+        for one in explanation.settings
+    )
+    return attrs.evolve(explanation, settings=settings, faults=(*explanation.faults, *faults))
 
 
 def _not_even_by_tools(explanation: Explanation) -> tuple[Unread, ...]:

@@ -88,6 +88,7 @@ def test_a_limit_of_cost_without_a_price_is_a_fault() -> None:
     ran = explain(**variables)
     assert ran.code == 2
     assert "AVR_MAX_COST_PER_CALL=0.5: no price is known for OPENAI_MODEL=mine" in ran.out
+    assert "AVR_MAX_COST_PER_CALL cannot be used, see below" in ran.out
     assert explain(**variables, AVR_MAX_TOKENS_PER_CALL="9").code == 2
     assert explain(**(variables | {"OPENAI_MODEL": "gpt-realtime-2"})).code == 0
 
@@ -101,6 +102,9 @@ def test_a_list_of_prices_that_cannot_be_read_is_a_fault() -> None:
         assert ran.code == 2
         assert words in ran.out
     assert "PORT=x: expected" in beside.out
+    assert "AVR_PRICES_FILE cannot be used, see below" in beside.out
+    marked = [one for one in json.loads(alone.out)["settings"] if one["fault"]]
+    assert [(one["name"], one["value"]) for one in marked] == [("AVR_PRICES_FILE", "")]
 
 
 def test_json_has_all_of_it() -> None:
