@@ -292,6 +292,13 @@ def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
         query = urlsplit(endpoint).query
         if "model=" in query or "deployment=" in query:
             warnings.append("OPENAI_MODEL is ignored in the address: OPENAI_ENDPOINT names its own")
+    dialect = variables.get("OPENAI_DIALECT", "auto").lower()
+    is_at_xai = ModelConfig(endpoint=endpoint, dialect=dialect).is_at_xai
+    if is_at_xai and int(variables.get("AVR_MAX_TOKENS_PER_CALL", "0")):
+        warnings.append(
+            "AVR_MAX_TOKENS_PER_CALL will count nothing: xAI bills by the minute and tells of no "
+            "tokens; AVR_MAX_CALL_S bounds a call"
+        )
     return variables, warnings
 
 

@@ -312,6 +312,18 @@ def test_a_short_token_warns(name: str) -> None:
     assert from_env(**{name: "0123456789abcdef"}).warnings == ()
 
 
+@pytest.mark.parametrize(
+    "there", [{"OPENAI_ENDPOINT": "wss://api.x.ai/v1"}, {"OPENAI_DIALECT": "xai"}]
+)
+def test_a_limit_of_tokens_at_xai_warns(there: dict[str, str]) -> None:
+    """It is no fault: a server in between may count them."""
+    (warning,) = from_env(**there, AVR_MAX_TOKENS_PER_CALL="9000").warnings
+    assert "AVR_MAX_TOKENS_PER_CALL" in warning
+    assert "AVR_MAX_CALL_S" in warning
+    assert from_env(**there, AVR_MAX_TOKENS_PER_CALL="0").warnings == ()
+    assert from_env(AVR_MAX_TOKENS_PER_CALL="9000").warnings == ()
+
+
 def test_audiosocket_is_off_unless_it_is_asked_for() -> None:
     """No port by default; a word for none; a codec that Asterisk has a name for."""
     assert from_env().server.audiosocket_port is None
