@@ -25,6 +25,7 @@ from avr_bridge.config import ToolsConfig
 from avr_bridge.errors import ToolError
 from avr_bridge.tools import ManagerClient, manager_of
 from avr_bridge.tools.ami import DEFAULT_LIMIT_S, MAX_ANSWER_BYTES, NO_SUCH_CALL
+from avr_bridge.tools.manager import RIGHTS
 from avr_bridge.tools.web import ask
 
 if TYPE_CHECKING:
@@ -173,14 +174,21 @@ async def _ami(config: ToolsConfig) -> Outcome:
 
 async def _manager(manager: ManagerClient) -> Outcome:
     try:
-        await manager.try_login()
+        denied = await manager.denied()
     except ToolError as error:
         advice = (
             "Look at AVR_MANAGER_ENDPOINT, AVR_MANAGER_USER and AVR_MANAGER_PASSWORD, and at "
             "Asterisk's manager.conf. Without it no call straight from Asterisk can be transferred."
         )
         return Verdict.FAILED, str(error), advice
-    return Verdict.OK, "it lets us in", ""
+    if denied:
+        words = f"it lets us in, but its user may not use {', '.join(denied)}"
+        advice = (
+            f"Give the user {RIGHTS} in Asterisk's manager.conf, and then `manager reload`. "
+            "Without it no call straight from Asterisk can be transferred."
+        )
+        return Verdict.FAILED, words, advice
+    return Verdict.OK, "it lets us in, and we may do what we need", ""
 
 
 async def _webhook(address: str) -> Outcome:

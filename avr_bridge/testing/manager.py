@@ -1,8 +1,8 @@
 """A simulated manager interface of Asterisk: channels, a login, transfers and hangups.
 
 On real sockets, for `ManagerClient` and programs that use AMI. Speaks as Asterisk 22.10.1 was seen
-to; knows the actions that the bridge uses, and refuses all others. Behind it is no switch: what an
-action does to a call is up to `on_done`.
+to; knows the actions that the bridge uses and the rights that each needs, and refuses all others.
+Behind it is no switch: what an action does to a call is up to `on_done`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,16 @@ __all__ = ["ManagerFault", "SimulatedManager", "channel"]
 type ManagerFault = Literal["hang", "drop", "garbage"]
 
 GREETING = b"Asterisk Call Manager/11.0.0\r\n"
+ALL_RIGHTS = "all"
+COMMANDS = {
+    "CoreShowChannels": ("List currently active channels.", ("system", "reporting")),
+    "Getvar": ("Gets a channel variable or function value.", ("call", "reporting")),
+    "Hangup": ("Hangup channel.", ("system", "call")),
+    "ListCommands": ("List available manager commands.", ()),
+    "Redirect": ("Redirect (transfer) a call.", ("call",)),
+}
+"""By action what ListCommands says of it, and the words of ``write`` of which one is needed."""
+
 _RECEIVE_BYTES = 16 * 1024
 
 
@@ -66,6 +76,7 @@ class SimulatedManager:
         channels: What there is, each made by `channel`; one that was hung up leaves.
         extensions: Extension and context of all that can be dialled; None: all there could be,
             and func_dialplan is not loaded.
+        rights: What ``manager.conf`` has in ``write`` for the user.
         faults: What becomes of the next connections, one each, behind their login.
         actions: Every action that came after a login, with its values.
         on_done: Told each transfer and hangup that was done.
@@ -75,6 +86,7 @@ class SimulatedManager:
     password: str = attrs.field(default="secret", repr=False)
     channels: list[dict[str, str]] = attrs.field(factory=list)
     extensions: set[tuple[str, str]] | None = None
+    rights: set[str] = attrs.field(factory=lambda: {"call", "reporting"})
     faults: list[ManagerFault | None] = attrs.field(factory=list)
     actions: list[Packet] = attrs.field(factory=list)
     on_done: Callable[[Packet], None] | None = None
@@ -137,14 +149,20 @@ class SimulatedManager:
 
     def _act(self, packet: Packet) -> Iterable[bytes]:
         name, given = packet.get("Action"), packet.get("Channel")
+        if name not in COMMANDS:
+            yield _error(packet, "Invalid/unknown command")
+            return
+        if not self._may(name):
+            yield _error(packet, "Permission denied")
+            return
+        if name == "ListCommands":
+            yield _answer(packet, **{name: _told(name) for name in COMMANDS if self._may(name)})
+            return
         if name == "CoreShowChannels":
             yield _answer(packet, EventList="start", Message="Channels will follow")
             for one in self.channels:
                 yield _packet({"Event": "CoreShowChannel", **one})
             yield _packet({"Event": "CoreShowChannelsComplete", "EventList": "Complete"})
-            return
-        if name not in ("Getvar", "Redirect", "Hangup"):
-            yield _error(packet, "Invalid/unknown command")
             return
         if not any(one["Channel"] == given for one in self.channels):
             yield _error(packet, "No such channel")
@@ -158,12 +176,22 @@ class SimulatedManager:
         if self.on_done is not None:
             self.on_done(packet)
 
+    def _may(self, name: str) -> bool:
+        needed = COMMANDS[name][1]
+        return not needed or ALL_RIGHTS in self.rights or bool(self.rights.intersection(needed))
+
     def _exists(self, packet: Packet) -> str:
         if self.extensions is None:
             return ""
         words = packet.get("Variable").removeprefix("DIALPLAN_EXISTS(").removesuffix(")")
         context, extension, _priority = words.split(",")
         return str(int((extension, context) in self.extensions))
+
+
+def _told(name: str) -> str:
+    synopsis, needed = COMMANDS[name]
+    rights = ",".join((*needed, ALL_RIGHTS)) if needed else "<none>"
+    return f"{synopsis}  (Priv: {rights})"
 
 
 def _answer(packet: Packet, **values: str) -> bytes:

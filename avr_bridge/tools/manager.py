@@ -3,8 +3,9 @@
 ARI cannot: its `redirect` and `continue` answer 409 for every channel outside a Stasis application,
 and a channel in Dial() or AudioSocket() is outside. The manager's Redirect takes any channel. One
 short connection for each action: log in without sending the password, find the caller's channel
-among those that there are, act. What is read and written is `manager_protocol.py`'s; when to act is
-decided by the call.
+among those that there are, act. A login is granted whatever its user may do, but ListCommands has
+only what this user may use: so it is known before the attempt what would be refused. What is read
+and written is `manager_protocol.py`'s; when to act is decided by the call.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from avr_bridge.tools.manager_protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from avr_bridge.config import ToolsConfig
 
@@ -36,6 +37,14 @@ __all__ = ["LegId", "ManagerClient", "manager_of"]
 DEFAULT_LIMIT_S = 5.0
 """Of one action, login included. Asterisk answers within milliseconds; the caller waits in
 silence."""
+
+RIGHTS = "write = call,reporting"
+"""All that a user of ``manager.conf`` needs for `USED`: ``call`` for Redirect, Hangup and Getvar,
+``reporting`` for CoreShowChannels. ``read`` is for events alone; its answers come without it."""
+
+USED = ("CoreShowChannels", "Getvar", "Redirect", "Hangup")
+_FOR_TRANSFER = ("CoreShowChannels", "Getvar", "Redirect")
+_DENIED = "Permission denied"
 
 DEFAULT_PORTS = {"tcp": 5038, "tls": 5039}
 _RECEIVE_BYTES = 16 * 1024
@@ -46,8 +55,7 @@ class ManagerClient:
 
     Args:
         endpoint: ``tcp://host:5038`` or ``tls://host:5039``.
-        user: A user of ``manager.conf`` with ``read = system,call,reporting`` and
-            ``write = system,call,reporting``.
+        user: A user of ``manager.conf`` with `RIGHTS`.
         password: Its secret.
         tls: For ``tls://``; default: the system's authorities.
     """
@@ -84,13 +92,15 @@ class ManagerClient:
         await self._run(act)
 
     async def check_transfer(self, leg: LegId, extension: str, context: str, priority: int) -> None:
-        """All of `transfer` but the transfer: login, the caller's channel, the extension.
+        """All of `transfer` but the transfer: login, rights, the caller's channel, the extension.
 
         Raises:
             ToolError: One of them is not to be had; in words.
         """
 
         async def act(asterisk: _Session) -> None:
+            if denied := await asterisk.denied(_FOR_TRANSFER):
+                raise ToolError(_may_not(denied))
             await asterisk.transferable(leg, extension, context, priority)
 
         await self._run(act)
@@ -107,17 +117,19 @@ class ManagerClient:
 
         await self._run(act)
 
-    async def try_login(self) -> None:
-        """Log in, and leave.
+    async def denied(self) -> list[str]:
+        """Log in, and ask which of the actions `USED` this user may not use.
 
         Raises:
-            ToolError: That is refused, or nobody answers; in words.
+            ToolError: It is not let in, or nobody answers; in words.
         """
+        found: list[str] = []
 
-        async def act(_asterisk: _Session) -> None:
-            await trio.lowlevel.checkpoint()
+        async def act(asterisk: _Session) -> None:
+            found.extend(await asterisk.denied(USED))
 
         await self._run(act)
+        return found
 
     async def _run(self, act: Callable[[_Session], Awaitable[None]]) -> None:
         with trio.move_on_after(self._limit_s):
@@ -162,17 +174,23 @@ class _Session:
         if not answer.ok:
             raise ToolError("Asterisk's manager does not let the bridge in")
 
-    async def do(self, name: str, **values: str) -> None:
-        """One action. Raises `ToolError` with Asterisk's words where it is refused."""
+    async def do(self, name: str, **values: str) -> Packet:
+        """One action, and its answer. Raises `ToolError`, in words, where it is refused."""
         answer = await self._ask(name, **values)
-        if not answer.ok:
-            raise ToolError(f"Asterisk refused: {answer.message}")
+        if answer.ok:
+            return answer
+        if answer.message == _DENIED:
+            raise ToolError(_may_not([name]))
+        raise ToolError(f"Asterisk refused: {answer.message}")
+
+    async def denied(self, names: Iterable[str]) -> list[str]:
+        """Which of these actions the user may not use; every user may ask for the list."""
+        allowed = await self.do("ListCommands")
+        return [name for name in names if not allowed.get(name)]
 
     async def channel_of(self, leg: LegId) -> str:
         """The name of the caller's channel. Raises `ToolError` where there is none."""
-        answer = await self._ask("CoreShowChannels")
-        if not answer.ok:
-            raise ToolError(f"Asterisk refused: {answer.message}")
+        await self.do("CoreShowChannels")
         channels = []
         while True:
             packet = await self._next()
@@ -197,10 +215,11 @@ class _Session:
         self, channel: str, extension: str, context: str, priority: int
     ) -> bool:
         """Whether the dialplan has it. Redirect itself accepts anything, and the caller is then
-        hung up on; where Asterisk cannot say (no func_dialplan), it is taken to be there."""
+        hung up on; where Asterisk cannot say (no func_dialplan, and then the value is empty), it is
+        taken to be there."""
         exists = f"DIALPLAN_EXISTS({context},{extension},{priority})"
-        answer = await self._ask("Getvar", Channel=channel, Variable=exists)
-        return not answer.ok or answer.get("Value") != "0"
+        answer = await self.do("Getvar", Channel=channel, Variable=exists)
+        return answer.get("Value") != "0"
 
     async def _ask(self, name: str, **values: str) -> Packet:
         self._actions += 1
@@ -218,6 +237,11 @@ class _Session:
                 raise ToolError("Asterisk's manager broke off")
             self._reader.push(bytes(data))
         return packet
+
+
+def _may_not(names: Iterable[str]) -> str:
+    listed = ", ".join(names)
+    return f"the bridge's user may not use {listed} of Asterisk's manager (it needs {RIGHTS})"
 
 
 def manager_of(config: ToolsConfig) -> ManagerClient | None:

@@ -266,6 +266,25 @@ async def test_asterisks_manager(password: str) -> None:
     assert "wrong-secret" not in ran.out
 
 
+async def test_a_user_of_the_manager_without_the_rights() -> None:
+    """It is let in and could transfer nothing: a failure that names the actions, and what gives
+    them."""
+    async with neighbours() as (_, variables), trio.open_nursery() as nursery:
+        endpoint = await nursery.start(SimulatedManager(rights={"reporting"}).serve)
+        ran = await check(
+            "--no-answer",
+            **variables,
+            AVR_MANAGER_ENDPOINT=endpoint,
+            AVR_MANAGER_USER="avr",
+            AVR_MANAGER_PASSWORD="secret",
+        )
+        nursery.cancel_scope.cancel()
+    assert ran.line("manager").startswith("FAIL")
+    assert "its user may not use Redirect, Hangup" in ran.line("manager")
+    assert "write = call,reporting" in ran.out
+    assert ran.code == 3
+
+
 async def test_the_receiver_of_records() -> None:
     """It is asked whether it is there, and gets no record."""
     asked = bytearray()

@@ -138,6 +138,61 @@ async def test_a_transfer_is_tried_out_before_it_is_promised(
     assert manager.done("Redirect") == []
 
 
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [
+        (set(), "CoreShowChannels, Getvar, Redirect"),
+        ({"reporting"}, "Redirect"),
+        ({"system"}, "Getvar, Redirect"),
+        ({"call"}, "CoreShowChannels"),
+        ({"call", "reporting"}, ""),
+        ({"call", "system"}, ""),
+        ({"all"}, ""),
+    ],
+)
+async def test_missing_rights_are_known_before_the_promise(rights: set[str], words: str) -> None:
+    """By what Asterisk lists for this user; the words name the actions and what gives them."""
+    manager = three_channels()
+    manager.rights = rights
+    told = rf"may not use {words} of .* \(it needs write = call,reporting\)"
+    fault = pytest.raises(ToolError, match=told) if words else nullcontext()
+    with trio.fail_after(LIMIT_S):
+        async with open_manager(manager) as endpoint:
+            client = ManagerClient(endpoint, "avr", "secret")
+            with fault:
+                await client.check_transfer(LegId("179.7"), "600", "demo", 1)
+    assert manager.done("Redirect") == []
+
+
+@pytest.mark.parametrize(
+    ("rights", "words"),
+    [({"call"}, "CoreShowChannels"), ({"system"}, "Getvar"), ({"reporting"}, "Redirect")],
+)
+async def test_a_right_that_went_since_is_told_in_words(rights: set[str], words: str) -> None:
+    """Of a transfer that was not tried out. Getvar denied does not mean that the extension is
+    there."""
+    manager = three_channels()
+    manager.rights = rights
+    with trio.fail_after(LIMIT_S):
+        async with open_manager(manager) as endpoint:
+            client = ManagerClient(endpoint, "avr", "secret")
+            with pytest.raises(ToolError, match=f"may not use {words} of .*call,reporting"):
+                await client.transfer(LegId("179.7"), "600", "demo", 1)
+    assert len(manager.channels) == 3
+
+
+async def test_what_a_user_may_not_do() -> None:
+    """Of all that the bridge uses, the hangup included."""
+    manager = three_channels()
+    manager.rights = {"reporting"}
+    with trio.fail_after(LIMIT_S):
+        async with open_manager(manager) as endpoint:
+            client = ManagerClient(endpoint, "avr", "secret")
+            assert await client.denied() == ["Redirect", "Hangup"]
+            manager.rights = {"call", "reporting"}
+            assert await client.denied() == []
+
+
 async def test_a_manager_that_is_not_there_is_known_before_the_promise() -> None:
     """Of a leg's control: a manager that cannot be reached, and one that was never set."""
     there = ManagerClient(f"tcp://127.0.0.1:{free_port()}", "avr", "secret")
