@@ -237,9 +237,9 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     if manager:
         missing = sorted(set(MANAGER_SETTINGS) - set(manager))
         faults += [f"{name} is not set: {manager[0]} needs it" for name in missing]
-    audiosocket_port = variables.get("AVR_AUDIOSOCKET_PORT", "0")
-    if audiosocket_port == variables.get("PORT", str(ServerConfig().port)) != "0":
-        faults.append(f"AVR_AUDIOSOCKET_PORT={audiosocket_port}: expected another one than PORT")
+    port = _port(variables, "PORT", str(ServerConfig().port))
+    if port and port == _port(variables, "AVR_AUDIOSOCKET_PORT", "off"):
+        faults.append(f"AVR_AUDIOSOCKET_PORT={port}: expected another one than PORT")
     try:
         # Only the proxy on the way to the model has to be one that we can use.
         endpoint = variables.get("OPENAI_ENDPOINT")
@@ -258,6 +258,14 @@ def _contradictions(variables: Mapping[str, str], *, key_given: bool) -> list[st
     except ValueError as error:
         faults.append(str(error))
     return faults
+
+
+def _port(variables: Mapping[str, str], name: str, default: str) -> int | None:
+    """A port as a number, however it is written; None if it is off, or cannot be."""
+    try:
+        return int(variables.get(name, default))
+    except ValueError:
+        return None
 
 
 def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
@@ -279,6 +287,8 @@ def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
             "OPENAI_TURN_DETECTION_EAGERNESS is ignored: it needs "
             "OPENAI_TURN_DETECTION=semantic_vad"
         )
+    if "AVR_AUDIOSOCKET_CODEC" in variables and _audiosocket_off(variables):
+        warnings.append("AVR_AUDIOSOCKET_CODEC is ignored: it needs AVR_AUDIOSOCKET_PORT")
     warnings += [
         f"{name} is ignored: calls straight from Asterisk are transferred through its manager "
         "interface (AMI), not ARI; see AVR_MANAGER_ENDPOINT"
@@ -302,6 +312,10 @@ def _modernised(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     return variables, warnings
 
 
+def _audiosocket_off(variables: Mapping[str, str]) -> bool:
+    return variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() == "off"
+
+
 def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """What secrets are in danger, in words; those that nobody needs are left out."""
     warnings = []
@@ -320,7 +334,7 @@ def _unexposed(variables: dict[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"OPENAI_ENDPOINT is not encrypted ({parts.scheme}://) and not on this machine: "
                 "the key and what callers say can be read on the way"
             )
-    if "AVR_TOKEN" in variables and variables.get("AVR_AUDIOSOCKET_PORT", "off").lower() != "off":
+    if "AVR_TOKEN" in variables and not _audiosocket_off(variables):
         warnings.append("AVR_TOKEN does not protect AVR_AUDIOSOCKET_PORT: AudioSocket knows none")
     webhook = urlsplit(variables.get("AVR_CALL_WEBHOOK", ""))
     if webhook.scheme == "http" and not is_loopback(webhook.hostname or ""):

@@ -11,6 +11,7 @@ from avr_bridge.settings import (
     Secret,
     call_action,
     choice,
+    host_url,
     number,
     section,
     setting,
@@ -288,7 +289,7 @@ class ToolsConfig:
     manager_endpoint: str | None = setting(
         "AVR_MANAGER_ENDPOINT",
         default=None,
-        parse=url("tcp", "tls"),
+        parse=host_url("tcp", "tls"),
         expected="an address such as tcp://asterisk:5038 or tls://asterisk:5039",
         help="Asterisk's manager (AMI), which transfers calls that come straight from Asterisk.",
     )

@@ -286,3 +286,16 @@ def url(*schemes: str) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def host_url(*schemes: str) -> Callable[[str], str]:
+    """An address of a host and its port, with nothing before and behind that would be ignored."""
+    whole = url(*schemes)
+
+    def parse(value: str) -> str:
+        parts = urlsplit(whole(value))
+        if "@" in parts.netloc or parts.path not in ("", "/") or "?" in value or "#" in value:
+            raise ValueError(value)
+        return value
+
+    return parse

@@ -360,13 +360,47 @@ def test_a_proxy_that_cannot_be_is_told_with_the_other_faults() -> None:
 
 
 @pytest.mark.parametrize(
-    "environ", [{"PORT": "7000", "AVR_AUDIOSOCKET_PORT": "7000"}, {"AVR_AUDIOSOCKET_PORT": "6030"}]
+    "environ",
+    [
+        {"PORT": "7000", "AVR_AUDIOSOCKET_PORT": "7000"},
+        {"AVR_AUDIOSOCKET_PORT": "6030"},
+        {"PORT": "7000", "AVR_AUDIOSOCKET_PORT": "07000"},
+    ],
 )
 def test_two_listeners_do_not_share_a_port(environ: dict[str, str]) -> None:
     """Told as what it is, and not as an address in use. Two free ports are two."""
     with pytest.raises(ConfigError, match="another one than PORT"):
         BridgeConfig.from_env({"OPENAI_API_KEY": "k", **environ})
     BridgeConfig.from_env({"OPENAI_API_KEY": "k", "PORT": "0", "AVR_AUDIOSOCKET_PORT": "0"})
+    (fault,) = faults_of(PORT="off", AVR_AUDIOSOCKET_PORT="off")
+    assert "another one than PORT" not in fault
+
+
+def test_a_codec_without_its_port_is_pointed_out() -> None:
+    """Nobody listens for AudioSocket: whoever sets the codec forgot the port."""
+    for off in ({}, {"AVR_AUDIOSOCKET_PORT": "off"}):
+        (warning,) = from_env(AVR_AUDIOSOCKET_CODEC="slin", **off).warnings
+        assert warning == "AVR_AUDIOSOCKET_CODEC is ignored: it needs AVR_AUDIOSOCKET_PORT"
+    assert from_env(AVR_AUDIOSOCKET_CODEC="slin", AVR_AUDIOSOCKET_PORT="0").warnings == ()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "tcp://asterisk:5038/x",
+        "tcp://asterisk:5038?timeout=3",
+        "tcp://asterisk:5038?",
+        "tls://asterisk#x",
+        "tcp://avr:planted-secret@asterisk:5038",
+    ],
+)
+def test_what_would_be_ignored_in_the_managers_address_is_refused(endpoint: str) -> None:
+    """It has a host and a port; a user there would be no user. A blank path is none."""
+    manager = {"AVR_MANAGER_USER": "avr", "AVR_MANAGER_PASSWORD": "another-secret"}
+    (fault,) = faults_of(AVR_MANAGER_ENDPOINT=endpoint, **manager)
+    assert fault.startswith("AVR_MANAGER_ENDPOINT=")
+    assert "planted-secret" not in fault
+    from_env(AVR_MANAGER_ENDPOINT="tcp://asterisk:5038/", **manager)
 
 
 @pytest.mark.parametrize(
