@@ -98,6 +98,7 @@ WORDS_OF_THE_LINE = """async () => {
   strip.start(() => now_s);
   strip.wait(2.0, 2.5);
   strip.interruption(3.0);
+  strip.wait(4.0, 7.431);
   strip.wait(9.0, 9.9);
   strip.interruption(12.0);
   strip.key(12.5, '7');
@@ -121,10 +122,15 @@ WORDS_OF_THE_LINE = """async () => {
 
 async def test_a_wait_keeps_its_own_number() -> None:
     """In the picture of the line words stand at what they are of, whole, and never over others;
-    what has left the picture has none."""
-    places_s = {"500 ms": 2.25, "900 ms": 9.45, "200 ms": 12.5, "300 ms": 13.15}
+    what has left the picture has none. A wait is told as in the list of turns, and the legend names
+    every kind of mark."""
+    places_s = {"500 ms": 2.25, "900 ms": 9.45, "200 ms": 12.5, "300 ms": 13.15, "3.43 s": 5.7155}
     async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
-        steps = [READY, measure("line", f"({WORDS_OF_THE_LINE})()")]
+        steps = [
+            READY,
+            {"do": "read", "name": "legend", "what": ".legend li"},
+            measure("line", f"({WORDS_OF_THE_LINE})()"),
+        ]
         seen = await drive(f"http://localhost:{bridge.port}/console", steps)
         assert await bridge.stop() == 0
     assert_clean(seen, bridge.port)
@@ -140,7 +146,9 @@ async def test_a_wait_keeps_its_own_number() -> None:
             for other in moment["drawn"]:
                 apart = abs(one["x"] - other["x"]) >= one["half"] + other["half"]
                 assert one is other or one["y"] != other["y"] or apart, moment
-    assert told == {"500 ms", "900 ms", "300 ms", "interrupted", "7"}, "the newer of two in a place"
+    waits = {"500 ms", "900 ms", "300 ms", "3.43 s"}
+    assert told == {*waits, "interrupted", "7"}, "the newer of two in a place"
+    assert seen["read"]["legend"] == ["you", "agent", "wait for the answer", "interrupted", "key"]
 
 
 PAINTED = """(() => {

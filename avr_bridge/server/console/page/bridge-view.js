@@ -1,6 +1,7 @@
 // What the page shows of the bridge: whether it takes calls, those that are up, its settings.
 
 import { clock } from './strip.js';
+import { inWords } from './words.js';
 
 const find = (id) => document.getElementById(id);
 
@@ -98,7 +99,7 @@ export class BridgeView {
       about.append(state);
       const since = cell('td', clock((performance.now() - began_ms) / 1000));
       since.dataset.began_ms = began_ms;
-      const wait = view.latency_ms === null ? '' : `${Math.round(view.latency_ms)} ms`;
+      const wait = view.latency_ms === null ? '' : inWords(view.latency_ms);
       const cost = view.cost_usd === null ? '' : `$${view.cost_usd.toFixed(4)}`;
       const rest = [view.turns, wait, view.interruptions, cost, view.transport];
       row.append(head, about, since, ...rest.map((value) => cell('td', String(value))));

@@ -1,6 +1,8 @@
 // The line as a picture: both sides' levels over the last seconds, the caller above, the agent
 // below, each wait between them with its length, and each interruption. Draws; measures nothing.
 
+import { inWords } from './words.js';
+
 const SHOWN_S = 16;
 const FRAME_S = 0.02;
 const FLOOR_DB = -54;
@@ -58,7 +60,7 @@ export class Strip {
 
   // The answer began at `to_s`; the caller had fallen silent at `from_s`.
   wait(from_s, to_s) {
-    this.#mark({ kind: 'gap', from_s, to_s, words: `${Math.round((to_s - from_s) * 1000)} ms` });
+    this.#mark({ kind: 'gap', from_s, to_s, words: inWords((to_s - from_s) * 1000) });
   }
 
   interruption(at_s) {

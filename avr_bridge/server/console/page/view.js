@@ -5,7 +5,7 @@ import { Recording } from './recording.js';
 import { Strip, clock, heightOf, rmsOf } from './strip.js';
 import { Tail } from './tail.js';
 import { Waits } from './waits.js';
-import { endWords, wordsOf, stateWords } from './words.js';
+import { endWords, inWords, stateWords, wordsOf } from './words.js';
 
 const CUT_MARK = ' [interrupted]';
 // What the page measures and what the bridge tells of one answer come within this.
@@ -209,10 +209,6 @@ export class CallView {
 
 function waitOf(turn) {
   return turn.measured_ms ?? turn.bridge_ms;
-}
-
-function inWords(ms) {
-  return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(2)} s`;
 }
 
 function element(name, text) {

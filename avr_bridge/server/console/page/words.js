@@ -22,25 +22,29 @@ export function endWords(code, reason, began) {
   return `The bridge ended the call: ${reason || `code ${code}`}`;
 }
 
-const ms = (value) => `${Math.round(value)} ms`;
+// A length of time, in one form wherever it stands.
+export function inWords(ms) {
+  const whole_ms = Math.round(ms);
+  return whole_ms < 1000 ? `${whole_ms} ms` : `${(whole_ms / 1000).toFixed(2)} s`;
+}
 
 const WORDS = {
   call_began: ({ transport }) => `call began (${transport})`,
   session_ready: ({ setup_ms, model, again }) =>
-    again ? `another session: ${model}` : `${model} is ready after ${ms(setup_ms)}`,
+    again ? `another session: ${model}` : `${model} is ready after ${inWords(setup_ms)}`,
   speech_started: () => 'you speak',
   speech_stopped: () => 'you have stopped',
   answer_started: ({ latency_ms }) =>
-    latency_ms === null ? 'the agent speaks' : `the agent speaks, ${ms(latency_ms)} later`,
+    latency_ms === null ? 'the agent speaks' : `the agent speaks, ${inWords(latency_ms)} later`,
   answer_over: () => 'the agent has spoken',
   interrupted: ({ stop_ms, heard_ms }) =>
     heard_ms === null
-      ? `interrupted, silent after ${ms(stop_ms)}`
-      : `interrupted, silent after ${ms(stop_ms)}; ${ms(heard_ms)} of it were heard`,
+      ? `interrupted, silent after ${inWords(stop_ms)}`
+      : `interrupted, silent after ${inWords(stop_ms)}; ${inWords(heard_ms)} of it were heard`,
   transcript: () => null, // it has a place of its own
   key_pressed: () => 'the bridge has a key',
   tool_started: ({ tool }) => `tool ${tool} begins`,
-  tool_done: ({ tool, outcome, took_ms }) => `tool ${tool}: ${outcome}, ${ms(took_ms)}`,
+  tool_done: ({ tool, outcome, took_ms }) => `tool ${tool}: ${outcome}, ${inWords(took_ms)}`,
   response_done: ({ status, tokens_in, tokens_out }) =>
     tokens_in === undefined
       ? `answer ${status}`
