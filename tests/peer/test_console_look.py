@@ -25,6 +25,7 @@ WITHOUT_MICROPHONE = [
     {"do": "click", "what": "summary"},
 ]
 UNKNOWN = "Not connected to the bridge: its calls are not known."
+SILENT = "The bridge does not answer: its calls are not known."
 SOON = {"do": "sleep", "ms": 400}
 
 
@@ -193,6 +194,90 @@ async def test_a_bridge_that_dies() -> None:
     assert not seen["read"]["picture after"], "the next call's line is not the last one's"
     (calls,) = seen["read"]["calls-card"]
     assert calls.replace("\n\n", ": ") == f"Calls now: {UNKNOWN}"
+
+
+HIDDEN = """Object.defineProperty(document, 'hidden', { configurable: true, value: true })"""
+SEEN = "delete document.hidden"
+
+
+async def test_a_bridge_that_hangs() -> None:
+    """It is stopped in the middle of a call: seconds later the page says that it does not answer,
+    if it is in sight, and when the bridge goes on all is as it was."""
+    own = {"do": "wait", "what": "#calls", "words": "(yours)"}
+    async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
+        pid = bridge.process.pid
+        steps: list[dict[str, Any]] = [
+            READY,
+            *WITHOUT_MICROPHONE,
+            START,
+            own,
+            measure("-", HIDDEN),
+            {"do": "kill", "pid": pid, "signal": "SIGSTOP"},
+            {"do": "sleep", "ms": 10_000},
+            {"do": "read", "name": "hidden", "what": "#bridge"},
+            measure("-", SEEN),
+            {"do": "sleep", "ms": 4000},
+            {"do": "read", "name": "soon", "what": "#bridge"},
+            {"do": "wait", "what": "#bridge", "words": "does not answer"},
+            {"do": "read", "name": "calls", "what": "#calls-card"},
+            {"do": "kill", "pid": pid, "signal": "SIGCONT"},
+            READY,
+            own,
+            {"do": "read", "name": "note", "what": "#calls-note"},
+            START,
+            DOWN,
+        ]
+        seen = await drive(f"http://localhost:{bridge.port}/console", steps)
+        assert await bridge.stop() == 0
+    assert_clean(seen, bridge.port)
+    assert seen["read"]["hidden"] == seen["read"]["soon"] == ["ready"]
+    (calls,) = seen["read"]["calls"]
+    assert calls.replace("\n\n", ": ") == f"Calls now: {SILENT}"
+    assert "not known" not in seen["read"]["note"][0]
+
+
+WENT_SILENT = """async () => {
+  const { Feed } = await import('/console/feed.js');
+  const real = globalThis.setInterval;
+  globalThis.setInterval = (act, ms) => real(act, ms / 100);
+  const told = [];
+  let asked = 0;
+  globalThis.fetch = async (url, { signal }) => {
+    asked += 1;
+    told.push(`asked ${asked}`);
+    if (asked === 3) throw new TypeError('refused');
+    return new Response(new ReadableStream({
+      start(stream) {
+        const pulse = new TextEncoder().encode('data: {"type": "pulse"}\\n\\n');
+        const tell = () => stream.enqueue(pulse);
+        if (asked === 1) tell();
+        if (asked === 2) setTimeout(tell, 100);
+        signal.addEventListener('abort', () => stream.error(signal.reason));
+      },
+    }));
+  };
+  const feed = new Feed('feed', {});
+  for (const type of ['pulse', 'silent', 'heard', 'lost']) {
+    feed.addEventListener(type, () => told.push(type));
+  }
+  feed.run();
+  await new Promise((resolve) => feed.addEventListener('lost', resolve));
+  return told;
+}"""
+
+
+async def test_a_connection_that_died_in_silence() -> None:
+    """No end of it comes: the page asks anew, by itself, and says nothing else than that nothing
+    comes until it knows more. A hundred times as fast as it is."""
+    async with open_bridge(SETTINGS, SimulatedRealtime()) as bridge:
+        steps = [READY, measure("told", f"({WENT_SILENT})()")]
+        seen = await drive(f"http://localhost:{bridge.port}/console", steps)
+        assert await bridge.stop() == 0
+    assert seen["read"]["told"] == [
+        *("asked 1", "pulse", "silent"),
+        *("asked 2", "heard", "pulse", "silent"),
+        *("asked 3", "lost"),
+    ]
 
 
 LEAST_TOLD = """() => new Promise((done) => {

@@ -8,12 +8,17 @@ const find = (id) => document.getElementById(id);
 // Of the table of calls: a busy bridge tells hundreds of moments a second.
 const DRAW_EVERY_MS = 200;
 
+const NOT_HEARD = {
+  lost: 'Not connected to the bridge: its calls are not known.',
+  silent: 'The bridge does not answer: its calls are not known.',
+};
 const LOOK = { 'caller speaks': 'caller', 'agent speaks': 'agent', thinking: 'gap', tool: 'gap' };
 
 export class BridgeView {
   #calls = new Map(); // by uuid: the row, what was told, when the call began here
   #hello = null;
   #pulse = null;
+  #silent = false;
   #ours = null; // the page's own call, while it is up
   #drawing = null;
 
@@ -47,9 +52,25 @@ export class BridgeView {
     this.#showCounts();
   }
 
+  // It is connected, and nothing comes: the bridge hangs, or the way to it is dead.
+  silent() {
+    this.#silent = true;
+    this.#showState('does not answer', 'lost');
+    this.#drawCalls();
+  }
+
+  // Something comes again: what was kept back, or a new beginning.
+  heard() {
+    this.#silent = false;
+    if (this.#hello === null) return;
+    this.pulse(this.#pulse);
+    this.#drawCalls();
+  }
+
   // What was told is of the past; what runs there is not known.
   lost() {
     this.#hello = null;
+    this.#silent = false;
     this.#showState('not connected', 'lost');
     this.#calls.clear();
     this.#showCalls();
@@ -64,6 +85,12 @@ export class BridgeView {
   settings({ sections }) {
     this.sections = sections;
     this.#showSettings();
+  }
+
+  // Why the bridge's calls are not known, if so: a key of `NOT_HEARD`.
+  get #unknown() {
+    if (this.#silent) return 'silent';
+    return this.#hello === null ? 'lost' : null;
   }
 
   #showState(words, state) {
@@ -86,7 +113,8 @@ export class BridgeView {
   }
 
   #drawCalls() {
-    const calls = [...this.#calls.values()].sort((a, b) => Number(b.own) - Number(a.own));
+    const calls = this.#unknown === null ? [...this.#calls.values()] : [];
+    calls.sort((a, b) => Number(b.own) - Number(a.own));
     const rows = calls.map(({ view, began_ms, own }) => {
       const row = document.createElement('tr');
       const head = cell('th', `${view.call.slice(0, 8)}${own ? ' (yours)' : ''}`);
@@ -113,9 +141,9 @@ export class BridgeView {
   // The table is told of each call at once, the others' number only now and then: the sum is never
   // less than the calls that the page knows.
   #showCounts() {
-    find('calls-card').classList.toggle('unknown', this.#hello === null);
-    if (this.#hello === null) {
-      find('calls-note').textContent = 'Not connected to the bridge: its calls are not known.';
+    find('calls-card').classList.toggle('unknown', this.#unknown !== null);
+    if (this.#unknown !== null) {
+      find('calls-note').textContent = NOT_HEARD[this.#unknown];
       return;
     }
     const { worker, workers, max_calls } = this.#hello;

@@ -59,6 +59,8 @@ function watch() {
     showSettings();
   });
   feed.addEventListener('pulse', ({ detail }) => bridgeView.pulse(detail));
+  feed.addEventListener('silent', () => bridgeView.silent());
+  feed.addEventListener('heard', () => bridgeView.heard());
   feed.addEventListener('lost', () => bridgeView.lost());
   feed.addEventListener('moment', ({ detail }) => {
     bridgeView.moment(detail, shown);
