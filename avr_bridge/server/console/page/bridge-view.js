@@ -19,7 +19,7 @@ export class BridgeView {
   #hello = null;
   #pulse = null;
   #silent = false;
-  #ours = null; // the page's own call, while it is up
+  #ours = null; // the page's own call, while it is up: its uuid, when it began, whether the feed tells of it
   #drawing = null;
 
   constructor() {
@@ -34,6 +34,7 @@ export class BridgeView {
     find('model').textContent = hello.model;
     find('model').hidden = false;
     this.#calls.clear();
+    if (this.#ours) this.#ours.told = false; // it may be another process now
     for (const view of hello.calls) this.#take(view, own);
     this.#showCalls();
     this.pulse(hello.pulse);
@@ -48,8 +49,9 @@ export class BridgeView {
 
   // The page's own call, by its uuid; null when it is over.
   ours(uuid) {
-    this.#ours = uuid;
+    this.#ours = uuid && { uuid, began_ms: performance.now(), told: this.#calls.has(uuid) };
     this.#showCounts();
+    this.#showCalls();
   }
 
   // It is connected, and nothing comes: the bridge hangs, or the way to it is dead.
@@ -93,6 +95,11 @@ export class BridgeView {
     return this.#hello === null ? 'lost' : null;
   }
 
+  // Whether the page's own call is one of another process, as far as one can tell.
+  get #elsewhere() {
+    return this.#unknown === null && this.#ours !== null && !this.#ours.told;
+  }
+
   #showState(words, state) {
     const chip = find('bridge');
     if (chip.dataset.state === state && chip.lastElementChild.textContent === words) return;
@@ -103,6 +110,7 @@ export class BridgeView {
   #take(view, own) {
     const began_ms = performance.now() - view.age_ms;
     this.#calls.set(view.call, { view, began_ms, own: view.call === own });
+    if (view.call === this.#ours?.uuid) this.#ours.told = true;
   }
 
   #showCalls() {
@@ -114,6 +122,7 @@ export class BridgeView {
 
   #drawCalls() {
     const calls = this.#unknown === null ? [...this.#calls.values()] : [];
+    if (this.#elsewhere) calls.push({ view: callElsewhere(this.#ours.uuid), began_ms: this.#ours.began_ms, own: true });
     calls.sort((a, b) => Number(b.own) - Number(a.own));
     const rows = calls.map(({ view, began_ms, own }) => {
       const row = document.createElement('tr');
@@ -148,16 +157,16 @@ export class BridgeView {
     }
     const { worker, workers, max_calls } = this.#hello;
     const { calls, calls_of_all, lag_ms } = this.#pulse;
-    const listed = this.#calls.size;
-    const oursElsewhere = this.#ours !== null && !this.#calls.has(this.#ours);
-    const together = listed + Math.max(calls_of_all - calls, Number(oursElsewhere));
+    const elsewhere = Number(this.#elsewhere);
+    const listed = this.#calls.size + elsewhere;
+    const together = this.#calls.size + Math.max(calls_of_all - calls, elsewhere);
     const limit = max_calls ? `, of ${max_calls} at the most` : '';
     const late = lag_ms >= 20 ? ` The event loop is ${Math.round(lag_ms)} ms late.` : '';
     find('calls-count').textContent = String(listed);
     find('calls-note').textContent =
       workers > 1
-        ? `Process ${worker} of ${workers}: the calls of the others are not shown here, and your own may be ` +
-          `one of theirs; then its events are missing. All together carry ${together}${limit}.${late}`
+        ? `Process ${worker} of ${workers}: the calls of the others are not shown here. Your own is; where another ` +
+          `carries it, the bridge's events and numbers of it are missing. All together carry ${together}${limit}.${late}`
         : (max_calls ? `${listed}${limit}.` : '') + late;
   }
 
@@ -188,6 +197,12 @@ export class BridgeView {
     find('settings').replaceChildren(...rows);
     find('settings-card').classList.toggle('filled', rows.length > 0);
   }
+}
+
+// What the page knows by itself of its own call, where the feed does not tell of it.
+function callElsewhere(call) {
+  const unknown = { turns: '', latency_ms: null, interruptions: '', cost_usd: null };
+  return { call, state: 'in a call', tool: null, transport: 'websocket', ...unknown };
 }
 
 function cell(name, text) {
