@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 import pytest
 import trio
 import trio.testing
@@ -108,6 +109,29 @@ async def test_what_is_said_comes_back(
     assert leg.summary.uuid == UUID
     assert leg.summary.metadata == {}
     assert leg.summary.dropped_ms == 0
+
+
+@pytest.mark.parametrize("codec", ["slin", "ulaw", "alaw"])
+@pytest.mark.parametrize("offset", [80, 300])
+async def test_an_offset_on_the_line(
+    autojump_clock: Clock, question: bytes, codec: Codec, offset: int
+) -> None:
+    """Two seconds of it with a little noise say nothing of the codec, or the wrong thing: the
+    question behind them, on the same offset, is heard as it was said."""
+    samples = np.concatenate([np.zeros(16_000), np.frombuffer(question, "<i2"), np.zeros(8_000)])
+    samples += offset + np.random.default_rng(2).normal(0, 5, len(samples))
+    spoken = np.rint(samples).clip(-32768, 32767).astype("<i2").tobytes()
+    async with place_leg(codec=codec) as leg:
+        leg.call.say(spoken)
+        with trio.fail_after(60):
+            await leg.call.wait_said()
+            await leg.call.wait_heard_speech()
+            await leg.call.wait_quiet()
+        assert leg.transport.encoding is LAW[codec]
+        heard = leg.call.heard()
+    assert likeness(question, heard).correlation > 0.98  # an offset of 300 costs 0.01
+    assert leg.summary is not None
+    assert leg.summary.turns == 1
 
 
 async def test_silence_flows_before_anything_is_said(autojump_clock: Clock) -> None:

@@ -54,14 +54,14 @@ def test_a_tenth_of_a_second_of_speech_tells(encoding: Encoding, gain: float, no
 
 @ENCODINGS
 def test_digital_silence_tells_at_once(encoding: Encoding) -> None:
-    """Most calls begin with it. A tenth of a second makes it sure; but for µ-law's, which might be
-    slin of -1 and sounds the same."""
+    """Most calls begin with it. It is heard as what it is, and decides nothing: each might be a
+    constant of another encoding."""
     decoder = LegDecoder()
     silent = encode(bytes(FRAME), encoding)
     for _ in range(10):
         assert not decoder.decode(silent, frame_bytes(encoding)).strip(b"\0\x08")
         assert decoder.encoding is encoding
-    assert decoder.sure is (encoding is not Encoding.ULAW)
+    assert not decoder.sure
 
 
 def test_slin_that_was_alaw_before() -> None:
@@ -136,3 +136,76 @@ def test_half_a_sample_is_dropped() -> None:
     assert decoder.decode(b"\1\0\2") == b"\1\0"
     assert decoder.decode(b"\3\0") == b"\3\0"
     assert decoder.decode(b"") == b""
+
+
+OFFSETS = [0, *(sign * size for size in (10, 30, 64, 80, 120, 300, 500) for sign in (1, -1))]
+FAR_OFFSETS = [716, -716, 1000, -1000]
+
+
+def late_frames(
+    encoding: Encoding, gain: float, offset: int, noise: float, hum: float
+) -> tuple[list[int], LegDecoder]:
+    """Half a second without speech on an offset, then 2 s of a clip on the same: which frames of
+    those with speech were taken for something else, counted from its beginning."""
+    spoken = np.frombuffer(read_wav(clip("greeting")), "<i2")[:16_000] * gain
+    samples = np.concatenate([np.zeros(4_000), spoken]) + offset
+    samples += hum * np.sin(2 * np.pi * 50 / 8_000 * np.arange(len(samples)))
+    samples += np.random.default_rng(abs(offset)).normal(0, noise, len(samples))
+    coded = encode(np.rint(samples).clip(-32768, 32767).astype("<i2").tobytes(), encoding)
+    levels = np.sqrt(np.mean(np.square(spoken.reshape(-1, 160)), axis=1))
+    step, decoder, late = frame_bytes(encoding), LegDecoder(), []
+    for n, at in enumerate(range(0, len(coded), step)):
+        decoder.decode(coded[at : at + step], step)
+        speaks = n >= 25 and levels[n - 25] > 0.2 * levels.max()
+        if speaks and decoder.encoding is not encoding:
+            late.append(n - 25)
+    return late, decoder
+
+
+@ENCODINGS
+@pytest.mark.parametrize("offset", OFFSETS)
+@pytest.mark.parametrize("noise", [0.0, 5.0, 50.0])
+def test_speech_decides_on_any_offset(encoding: Encoding, offset: int, noise: float) -> None:
+    """Whatever the quiet before seemed to be: from the first frame of the speech on it is right,
+    and within 2 s it stands, but for quiet speech and great offsets."""
+    for gain in (1.0, 0.3, 0.1):
+        for hum in (0.0, 100.0):
+            late, decoder = late_frames(encoding, gain, offset, noise, hum)
+            assert late == []
+            assert decoder.encoding is encoding
+            assert decoder.sure or gain < 1 or abs(offset) > 300
+
+
+@ENCODINGS
+@pytest.mark.parametrize("offset", FAR_OFFSETS)
+@pytest.mark.parametrize("noise", [0.0, 5.0, 50.0])
+def test_speech_on_a_far_offset(encoding: Encoding, offset: int, noise: float) -> None:
+    """3 % of full scale: its beginning may be lost in the offset's coarse steps, no more of it."""
+    late, decoder = late_frames(encoding, 1.0, offset, noise, 0.0)
+    assert len(late) <= 2
+    assert decoder.encoding is encoding
+
+
+@ENCODINGS
+def test_what_speech_decided_stands(encoding: Encoding, question: bytes) -> None:
+    """Sound of another encoding behind it changes nothing, and is not looked at."""
+    decoder = LegDecoder()
+    coded, step = encode(question, encoding), frame_bytes(encoding)
+    for at in range(0, len(coded), step):
+        decoder.decode(coded[at : at + step], step)
+    assert decoder.sure
+    for other in Encoding:
+        decoder.decode(encode(question, other), step)
+        assert decoder.encoding is encoding
+
+
+def test_the_codes_of_silence_may_be_an_offset(question: bytes) -> None:
+    """A constant of 716 in µ-law is silence in A-law, byte for byte: the speech behind it tells."""
+    silent = encode(bytes(16_000), Encoding.ALAW)
+    coded = encode(np.full(8_000, 716, "<i2").tobytes(), Encoding.ULAW)
+    assert coded == silent
+    decoder = LegDecoder()
+    decoder.decode(coded, 160)
+    assert (decoder.encoding, decoder.sure) == (Encoding.ALAW, False)
+    decoder.decode(encode(question, Encoding.ULAW), 160)
+    assert decoder.encoding is Encoding.ULAW
