@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -20,7 +21,13 @@ def install_packages(folder: Path) -> None:
     """Install what package-lock.json names, if that was not done yet; else skip the test."""
     if not (shutil.which("node") and shutil.which("npm")):
         pytest.skip("node or npm is not installed")
-    lock = (folder / "package-lock.json").read_bytes()
+    with (folder / "package-lock.json").open("rb") as file:
+        # Several processes run tests; npm begins by removing what another one has just installed.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _install(folder, file.read())
+
+
+def _install(folder: Path, lock: bytes) -> None:
     stamp = folder / "node_modules" / ".installed-from"
     if stamp.is_file() and stamp.read_bytes() == lock:
         return
