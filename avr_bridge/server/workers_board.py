@@ -1,8 +1,8 @@
 """What the worker processes of one bridge tell each other: how many calls each has, and how it is.
 
 A block of shared memory, which each worker writes its own row of; behind the rows the parent counts
-deaths. It also holds the rule who of
-them accepts the next connection. It starts no process and knows no socket.
+deaths. It also holds the rule who of them accepts the next connection. It starts no process and
+knows no socket.
 """
 
 from __future__ import annotations
