@@ -50,6 +50,10 @@ _LEAST_BYTES: Final = ULAW_8K.bytes_of_ms(100)
 _JUDGED_BYTES: Final = PCM16_8K.bytes_of_ms(200)
 """The newest; more costs time and tells no more."""
 
+_SEEMS_BYTES: Final = ULAW_8K.bytes_of_ms(1000)
+"""From one look at quiet sound to the next, once it surely seemed something: a look takes 1 ms, a
+caller may listen for minutes, and nothing is decided by it."""
+
 _STANDS_BYTES: Final = {law.encoding: law.bytes_of_ms(500) for law in (ULAW_8K, ALAW_8K, PCM16_8K)}
 """Surely the same, of lively sound, for an encoding to stand."""
 
@@ -225,7 +229,10 @@ class LegDecoder:
 
     def _judge(self, data: bytes, frame_bytes: int) -> None:
         """Look at what came, with what came before of its kind: quiet, or lively."""
-        self._quiet = (self._quiet + data)[-_JUDGED_BYTES:]
+        before = self._quiet
+        self._quiet = (before + data)[-_JUDGED_BYTES:]
+        if self._quiet == before:  # digital silence, which says the same as ever
+            return
         lively = _is_lively(self._quiet[-max(len(data), ULAW_8K.frame_bytes) :])
         if lively:
             self._lively = (self._lively + data)[-_JUDGED_BYTES:]
@@ -234,7 +241,9 @@ class LegDecoder:
             return
         judged = self._lively if lively else self._quiet
         self._unjudged_bytes += len(data)
-        if len(judged) == _JUDGED_BYTES and self._unjudged_bytes < _LEAST_BYTES:
+        seems = not lively and self._firmness is _Firmness.SEEMING
+        enough_bytes = _SEEMS_BYTES if seems else _LEAST_BYTES
+        if len(judged) == _JUDGED_BYTES and self._unjudged_bytes < enough_bytes:
             return
         looked_bytes, self._unjudged_bytes = self._unjudged_bytes, 0
         encoding, sure = guess_encoding(judged, frame_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avr_bridge.audio import leg
 from avr_bridge.audio.codec import decode, encode
 from avr_bridge.audio.format import PCM16_8K, Encoding
 from avr_bridge.audio.leg import LegDecoder, guess_encoding
@@ -209,3 +210,31 @@ def test_the_codes_of_silence_may_be_an_offset(question: bytes) -> None:
     assert (decoder.encoding, decoder.sure) == (Encoding.ALAW, False)
     decoder.decode(encode(question, Encoding.ULAW), 160)
     assert decoder.encoding is Encoding.ULAW
+
+
+@ENCODINGS
+@pytest.mark.parametrize(("noise", "most_looks"), [(0.0, 20), (5.0, 30)])
+def test_a_caller_who_only_listens_costs_few_looks(
+    monkeypatch: pytest.MonkeyPatch, encoding: Encoding, noise: float, most_looks: int
+) -> None:
+    """A look takes a millisecond. Each frame has one until there are 3,200 bytes to judge, at most
+    20; of the ten seconds behind them each has one, and of digital silence none. What is said
+    after that is read rightly all the same."""
+    looks = 0
+
+    def counted(data: bytes, frame_bytes: int = 0) -> tuple[Encoding, bool]:
+        nonlocal looks
+        looks += 1
+        return guess_encoding(data, frame_bytes)
+
+    monkeypatch.setattr(leg, "guess_encoding", counted)
+    quiet = np.random.default_rng(1).normal(0, noise, 80_000).astype("<i2").tobytes()
+    decoder, size = LegDecoder(), frame_bytes(encoding)
+    coded = encode(quiet, encoding)
+    for at in range(0, len(coded), size):
+        decoder.decode(coded[at : at + size], size)
+    assert 0 < looks <= most_looks
+    coded = encode(speech("question"), encoding)
+    for at in range(0, len(coded), size):
+        decoder.decode(coded[at : at + size], size)
+    assert (decoder.encoding, decoder.sure) == (encoding, True)
