@@ -112,6 +112,11 @@ SLOW = {
     'avr_bridge_turn_latency_seconds_bucket{job="j",le="5"}': "0+10x30",
     'avr_bridge_turn_latency_seconds_bucket{job="j",le="+Inf"}': "0+10x30",
 }
+ENDED_BY_BUG = 'avr_bridge_calls_ended_total{job="j",reason="internal_error"}'
+LAG = 'avr_bridge_event_loop_lag_seconds{job="j",worker="1"}'
+LOST = 'avr_bridge_sessions_lost_total{job="j"}'
+FAILED = 'avr_bridge_tool_seconds_count{job="j",tool="t",outcome="error"}'
+DONE = 'avr_bridge_tool_seconds_count{job="j",tool="t",outcome="ok"}'
 WANTED = 'avr_bridge_workers_wanted{job="j"}'
 WORKER_GONE = {'avr_bridge_workers{job="j"}': "4x20 3x10", WANTED: "4x30"}
 FEWER_WORKERS = {'avr_bridge_workers{job="j"}': "4x20 2x10", WANTED: "4x20 2x10"}
@@ -146,6 +151,14 @@ SOMEBODY_ELSE_GONE = {'up{job="k",instance="a"}': "1x20 0x10"}
         ("AvrBridgeNearlyFull", ONE_UNLIMITED_OF_TWO, 0),
         ("AvrBridgeNearlyFull", UNLIMITED, 0),
         ("AvrBridgeSlowAnswers", SLOW, 1),
+        ("AvrBridgeBug", {ENDED_BY_BUG: "0x20 1x10"}, 1),
+        ("AvrBridgeBug", {ENDED_BY_BUG: "1x30"}, 0),
+        ("AvrBridgeLate", {LAG: "0.01x20 0.2x10"}, 1),
+        ("AvrBridgeLate", {LAG: "0.05x30"}, 0),
+        ("AvrBridgeSessionsBreak", {LOST: "0+2x30"}, 1),
+        ("AvrBridgeSessionsBreak", {LOST: "0+0.5x30"}, 0),
+        ("AvrBridgeToolFails", {FAILED: "0+1x30", DONE: "0+1x30"}, 1),
+        ("AvrBridgeToolFails", {FAILED: "0+1x30", DONE: "0+9x30"}, 0),
         ("AvrBridgeWorkerMissing", WORKER_GONE, 1),
         ("AvrBridgeWorkerMissing", FEWER_WORKERS, 0),
         ("AvrBridgeWorkersDie", {DEATHS: "0x20 1 1 2 2 3x5"}, 1),
